@@ -1,0 +1,30 @@
+"""The errors of the pure pipeline.
+
+    PipelineError            a person must change something; trying again cannot help
+    ├── ConfigError          a publisher file, a parameter or a setting is wrong
+    ├── BadInput             data that came in cannot be used as it is
+    ├── BooksDoNotBalance    rows went missing or appeared between two steps
+    └── NotReady             the batch is not there yet, or not whole: the only one that waiting mends
+
+Errors of the vendors' HTTP answers live in ``vendor_http.errors``.
+"""
+
+
+class PipelineError(Exception):
+    """A person must change something; trying again cannot help."""
+
+
+class ConfigError(PipelineError):
+    """A publisher file, a parameter or a setting is wrong."""
+
+
+class BadInput(PipelineError):
+    """Data that came in cannot be used as it is."""
+
+
+class BooksDoNotBalance(PipelineError):
+    """Rows went missing or appeared between two steps."""
+
+
+class NotReady(PipelineError):
+    """The batch is not there yet, or not whole: the only one of these that waiting mends."""

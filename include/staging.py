@@ -1,0 +1,106 @@
+"""Where things lie in the staging store, how they are written, and what a manifest is.
+
+Every file is written under a temporary name and renamed; a manifest is written after the files it lists, so
+a manifest that exists is a promise that its files are whole. Paths are built here and nowhere else.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypedDict
+from urllib.parse import unquote, urlsplit
+
+from include.errors import BadInput, ConfigError
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+MANIFEST = "manifest.json"
+
+
+class Ref(TypedDict):
+    """What tasks hand to each other instead of data."""
+
+    uri: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+def staging_root() -> Path:
+    """The staging store: ``STAGING_URI``, by default a folder in the project.
+
+    Raises:
+        ConfigError: the URI is not one this version can use.
+    """
+    return to_path(os.environ.get("STAGING_URI") or (PROJECT_ROOT / "build" / "staging").as_uri())
+
+
+def to_path(uri: str) -> Path:
+    """The path behind a ``file://`` URI, or behind a plain absolute path."""
+    parts = urlsplit(uri)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return Path(unquote(parts.path))
+    if not parts.scheme and uri.startswith("/"):
+        return Path(uri)
+    raise ConfigError(f"staging: cannot use {uri!r}; allowed are file:///absolute/folder and /absolute/folder")
+
+
+def slug(text: str) -> str:
+    """A run id or a time as a file name: everything outside ``[A-Za-z0-9._-]`` becomes ``-``."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-")
+
+
+def run_folder(root: Path, publisher: str, room: str, run: str) -> Path:
+    """``{publisher}/{room}/{run}``; room is ``audience``, ``transactions`` or ``batches``."""
+    return root / publisher / room / slug(run)
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; on success it is flushed to disk and renamed, else removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON atomically, the same bytes for the same content."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a manifest or record.
+
+    Raises:
+        BadInput: it is missing (what should have written it did not finish) or unreadable.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"{path}: not there; the step that writes it did not finish. Clear that step.") from None
+    except ValueError as error:
+        raise BadInput(
+            f"{path}: not readable as JSON ({error}). Remove it and clear the step that wrote it."
+        ) from error
+    return content
+
+
+def sha256_file(path: Path) -> str:
+    """The SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def ref(path: Path, rows: int) -> Ref:
+    """A reference to a file that is whole."""
+    return {"uri": path.as_uri(), "rows": rows, "bytes": path.stat().st_size, "sha256": sha256_file(path)}
