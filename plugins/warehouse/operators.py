@@ -1,0 +1,178 @@
+"""The operators that bring rows from the warehouse to the staging store: audiences, and past purchases.
+
+Thin: the query is made in ``warehouse.queries``, read in ``warehouse.cursor``, written by ``include.extract``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
+
+from airflow.sdk import BaseOperator
+
+from include.errors import ConfigError
+from include.publishers.config import Audience, Transactions, load_publisher
+from include.staging import to_path
+from warehouse.pull import Columns, Query, drop_leftovers, pull_file, pull_query
+from warehouse.queries import WHOLE, Partition, check_splits_itself, checked_key, narrowed, render, sql_text
+
+if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
+    from airflow.sdk import Context
+
+    from include.extract import Record
+
+
+class Pulled(TypedDict):
+    """What a pull returns: the run folder, number of the part, rows staged in it, rows that cannot be text."""
+
+    uri: str
+    part: int
+    rows: int
+    refused: int
+
+
+class _PullOperator(BaseOperator):
+    """What both pulls share: parameters, result, lineage."""
+
+    template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql", "window": "json", "partition": "json"}
+    ui_color = "#dbe9f6"
+
+    def __init__(
+        self, *, publisher: str, run_folder: str, window: Mapping[str, str] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.publisher = publisher
+        self.run_folder = run_folder
+        self.window = window
+        self._query: Query | None = None
+        self._pulled: Pulled | None = None
+
+    def _done(self, record: Record, part: int) -> Pulled:
+        self._pulled = {
+            "uri": self.run_folder,
+            "part": part,
+            "rows": record["rows"],
+            "refused": record["refused"],
+        }
+        return self._pulled
+
+    def _run(self) -> Path:
+        return to_path(self.run_folder)
+
+    def get_openlineage_facets_on_complete(self, _task_instance: Any) -> OperatorLineage[Any, Any] | None:
+        """Input tables if the connection's hook names them, the staged part, its rows."""
+        if self._pulled is None:
+            return None
+        from warehouse.lineage import of_pull
+
+        part = self._run() / "raw" / f"part-{self._pulled['part']:05d}.parquet"
+        return of_pull(self._query, part, self._pulled["rows"])
+
+
+class PullAudienceOperator(_PullOperator):
+    """Stream one partition of the audience into ``{run_folder}/raw``; a retry replaces the same part.
+
+    Columns: ``auth_user_id``, and ``recipient`` if the platform has a key of its own; the partition key may come too
+    and is not staged. Text that Airflow rendered in ``sql`` is rendered once more with the query's own names (see
+    ``warehouse.queries``), so ``sql="{{ params.audience_sql }}"`` may hold ``{{ window_start }}``.
+
+    Args:
+        publisher: name of the publisher file (templated).
+        run_folder: URI of ``{publisher}/audience/{run}`` (templated).
+        window: ``start`` and ``end`` in ISO-8601 (templated); None if the query needs none.
+        partition: one item of ``plan_partitions`` (mapped); None is the whole audience.
+        sql: SQL text or file name instead of the publisher's (templated); None or empty: the publisher's.
+        file: URI of a list in a file instead of a query (templated); None or empty: a query.
+
+    Returns:
+        ``uri`` of the run folder, ``part``, ``rows`` staged, ``refused`` rows that cannot be text.
+    """
+
+    template_fields = ("publisher", "run_folder", "window", "partition", "sql", "file")
+
+    def __init__(
+        self,
+        *,
+        partition: Partition | None = None,
+        sql: str | None = None,
+        file: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.partition = partition
+        self.sql = sql
+        self.file = file
+
+    def execute(self, context: Context) -> Pulled:
+        """Pull.
+
+        Raises:
+            ConfigError: query, connection or partitioning are not set up rightly.
+            BadInput: the columns are not those wanted.
+        """
+        settings = load_publisher(self.publisher).audience
+        part = self.partition or WHOLE
+        ignore = [settings.partition_key] if settings.partition_key else []
+        columns = Columns(["auth_user_id"], ["recipient"], ignore)
+        drop_leftovers(self._run(), part["of"])
+        if self.file:
+            return self._done(pull_file(self._list(part), columns, self._run()), 0)
+        self._query = self._narrowed_query(settings, part, context)
+        return self._done(pull_query(self._query, columns, self._run(), part["index"]), part["index"])
+
+    def _list(self, part: Partition) -> Path:
+        if part["of"] > 1 or self.sql:
+            raise ConfigError(
+                f"publisher {self.publisher}: an audience list in a file is one partition and goes without SQL; "
+                f"came partition {part['index']} of {part['of']}{', and SQL' if self.sql else ''}"
+            )
+        return to_path(self.file or "")
+
+    def _narrowed_query(self, settings: Audience, part: Partition, context: Context) -> Query:
+        template = sql_text(self.sql or settings.sql)
+        limited = part["low"] is not None or part["high"] is not None
+        if part["of"] > 1 and not limited:
+            check_splits_itself(template, self.publisher, context)
+        sql = render(template, context, self.publisher, self.window, part)
+        if limited:
+            sql = narrowed(sql, checked_key(self.publisher, settings.partition_key or ""), part)
+        return Query(self.publisher, settings.connection, sql, settings.batch_rows)
+
+
+class PullTransactionsOperator(_PullOperator):
+    """Stream the purchases of one window into ``{run_folder}/raw``; a retry replaces the same part.
+
+    Columns: ``session_id``, ``identity``, and if there ``user_id`` and ``created_at``; one row a bought product.
+
+    Args:
+        publisher: name of the publisher file (templated).
+        run_folder: URI of ``{publisher}/transactions/{run}`` (templated).
+        window: ``start`` and ``end`` in ISO-8601 (templated).
+
+    Returns:
+        ``uri`` of the run folder, ``part``, ``rows`` staged, ``refused`` rows that cannot be text.
+    """
+
+    template_fields = ("publisher", "run_folder", "window")
+
+    def execute(self, context: Context) -> Pulled:
+        """Pull.
+
+        Raises:
+            ConfigError: the publisher sends no purchases, or query or connection are not set up rightly.
+            BadInput: the columns are not those wanted.
+        """
+        settings = self._settings()
+        sql = render(sql_text(settings.sql), context, self.publisher, self.window)
+        self._query = Query(self.publisher, settings.connection, sql, settings.batch_rows)
+        columns = Columns(["session_id", "identity"], ["user_id", "created_at"])
+        drop_leftovers(self._run(), 1)
+        return self._done(pull_query(self._query, columns, self._run(), 0), 0)
+
+    def _settings(self) -> Transactions:
+        settings = load_publisher(self.publisher).past_transactions
+        if settings is None:
+            raise ConfigError(f"publisher {self.publisher}: its file has no past_transactions; nothing can be pulled")
+        return settings

@@ -1,0 +1,104 @@
+"""One query, or one file with a list, into one staged part: what the operators do, apart from Airflow's contract."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from include.errors import PipelineError
+from warehouse.cursor import stream, warehouse_hook
+
+if TYPE_CHECKING:
+    from include.extract import Record
+
+log = logging.getLogger(__name__)
+
+PROGRESS_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What a staged part holds: columns that must come, that may come, and that may come but are not kept."""
+
+    required: Sequence[str]
+    optional: Sequence[str] = ()
+    ignore: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Query:
+    """A rendered query: for whom, through which connection, its text, rows fetched at a time."""
+
+    publisher: str
+    connection: str
+    sql: str
+    batch_rows: int
+
+
+def pull_query(query: Query, columns: Columns, run: Path, part: int) -> Record:
+    """Stream the rows of a query into part number ``part`` of ``run/raw``, replacing what a former try left.
+
+    Raises:
+        ConfigError: the connection cannot be used.
+        BadInput: the columns are not those wanted, or hold what is no scalar.
+        Exception: what the database driver raises, with a note that names the publisher and the connection.
+    """
+    where = f"publisher {query.publisher}, connection {query.connection}"
+    hook = warehouse_hook(query.connection)
+    try:
+        with stream(hook, query.sql, query.batch_rows) as result:
+            return _write(result.batches, result.columns, columns, run, part)
+    except PipelineError as error:
+        raise type(error)(f"{where}: {error}") from error
+    except Exception as error:
+        error.add_note(f"{where}: while reading the query for part {part}; nothing of this part was staged")
+        raise
+
+
+def pull_file(path: Path, columns: Columns, run: Path) -> Record:
+    """Stream a list in a file (.txt, .csv, .jsonl, .parquet) into part 0 of ``run/raw``.
+
+    Raises:
+        BadInput: the file is not there, or not such a list.
+    """
+    from include.extract import read_ids
+
+    names, batches = read_ids(path)
+    return _write(batches, names, columns, run, 0)
+
+
+def drop_leftovers(run: Path, parts: int) -> None:
+    """Remove parts that an earlier try of this run made when it was cut into more parts than now."""
+    for path in (run / "raw").glob("*-*.*"):
+        number = path.stem.rpartition("-")[2]
+        if number.isdecimal() and int(number) >= parts:
+            path.unlink(missing_ok=True)
+
+
+def _write(
+    batches: Iterable[Sequence[Sequence[Any]]], names: Sequence[str], columns: Columns, run: Path, part: int
+) -> Record:
+    from include.extract import write_rows
+
+    return write_rows(
+        _progress(batches, part), names, columns.required, columns.optional, run / "raw", part, columns.ignore
+    )
+
+
+def _progress(batches: Iterable[Sequence[Sequence[Any]]], part: int) -> Iterator[Sequence[Sequence[Any]]]:
+    """Pass batches on; every few seconds and at the end log how many rows went by, and how fast."""
+    started = told = time.monotonic()
+    rows = 0
+    for batch in batches:
+        yield batch
+        rows += len(batch)
+        now = time.monotonic()
+        if now - told >= PROGRESS_SECONDS:
+            told = now
+            log.info("part %d: %s rows so far, %s rows/s", part, f"{rows:,}", f"{rows / (now - started):,.0f}")
+    seconds = max(time.monotonic() - started, 1e-3)
+    log.info("part %d: %s rows in %.1f s, %s rows/s", part, f"{rows:,}", seconds, f"{rows / seconds:,.0f}")

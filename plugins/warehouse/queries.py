@@ -1,0 +1,149 @@
+"""From the ``sql`` of a publisher to the text a database gets.
+
+Finding the file, rendering the template, narrowing to one partition. What a template may use, besides everything
+Airflow offers in templates (``params``, ``ds``, ``var`` ...):
+
+* ``publisher``: the publisher's name.
+* ``window_start``, ``window_end``: the run's window as datetimes in UTC, half open. They are written into the text,
+  so quote them: ``WHERE bought_at >= '{{ window_start }}' AND bought_at < '{{ window_end }}'`` gives
+  ``'2017-01-01 00:00:00+00:00'``. Where times are stored as text, give them the same shape:
+  ``{{ window_start.strftime('%Y-%m-%d %H:%M:%S') }}``, or ``{{ window_start | ds }}`` for whole days.
+* ``partition``, ``partitions``: number of this partition, from 0, and how many there are.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict, cast
+
+from include.errors import ConfigError
+from include.publishers.config import publishers_folder
+from include.staging import PROJECT_ROOT
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class Partition(TypedDict):
+    """One mapped pull: number ``index`` of ``of``; keys from ``low`` up to but not ``high``, None is open."""
+
+    index: int
+    of: int
+    low: int | None
+    high: int | None
+
+
+WHOLE: Partition = {"index": 0, "of": 1, "low": None, "high": None}
+
+
+def sql_folders() -> list[Path]:
+    """Where SQL files are looked for: ``sql`` beside ``PUBLISHERS_DIR`` if that is set, then ``include/sql``."""
+    own = [publishers_folder().resolve().parent / "sql"] if os.environ.get("PUBLISHERS_DIR") else []
+    return [*own, PROJECT_ROOT / "include" / "sql"]
+
+
+def sql_text(sql: str) -> str:
+    """The template: ``sql`` itself, or the content of the file that it names.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    name = sql.strip()
+    if not re.fullmatch(r"\S+\.sql", name):
+        return sql
+    for folder in sql_folders():
+        path = (folder / name).resolve()
+        if path.is_file() and path.is_relative_to(folder.resolve()):
+            return path.read_text("utf-8")
+    looked = ", ".join(str(folder) for folder in sql_folders())
+    raise ConfigError(f"sql: no file {name!r}; looked below {looked}")
+
+
+def render(
+    template: str, context: Context, publisher: str, window: Mapping[str, str] | None, partition: Partition = WHOLE
+) -> str:
+    """The query's text, without the semicolon at its end.
+
+    Args:
+        template: as ``sql_text`` gives it.
+        context: Airflow's context of the running task.
+        publisher: its name.
+        window: ``start`` and ``end`` in ISO-8601, or None: then a template that uses the window is refused.
+        partition: which part of the audience.
+
+    Raises:
+        ConfigError: the template has a mistake, uses a name that is not there, or comes out empty.
+    """
+    from jinja2 import TemplateError
+
+    names = {
+        "publisher": publisher,
+        "partition": partition["index"],
+        "partitions": partition["of"],
+        **{f"window_{edge}": _moment(text) for edge, text in (window or {}).items()},
+    }
+    try:
+        rendered = context["task"].render_template(template, cast("Context", {**context, **names}))
+    except TemplateError as error:
+        hint = "; this run has no window: give window_start and window_end" if not window else ""
+        raise ConfigError(
+            f"publisher {publisher}: sql: the template cannot be rendered: {error}{hint}. Besides Airflow's own names "
+            f"it may use publisher, partition, partitions, window_start and window_end."
+        ) from error
+    sql = str(rendered).strip().rstrip("; \n\t\r")
+    if not sql:
+        raise ConfigError(f"publisher {publisher}: sql: the template comes out empty; nothing was asked")
+    return sql
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def check_splits_itself(template: str, publisher: str, context: Context) -> None:
+    """A template that is split without a partition key must do the splitting.
+
+    Raises:
+        ConfigError: it does not use ``partition``, so that every partition would give all rows.
+    """
+    from jinja2 import TemplateSyntaxError, meta
+
+    try:
+        used = meta.find_undeclared_variables(context["task"].get_template_env().parse(template))
+    except TemplateSyntaxError:
+        return  # render() explains it better
+    if "partition" not in used:
+        raise ConfigError(
+            f"publisher {publisher}: audience: partitions > 1 needs partition_key, or SQL that uses "
+            "{{ partition }} and {{ partitions }}, such as WHERE MOD(id, {{ partitions }}) = {{ partition }}; "
+            "as it is every partition would give all rows"
+        )
+
+
+def narrowed(sql: str, key: str, partition: Partition) -> str:
+    """The query limited to one range of an integer column of its result; NULL keys belong to the first partition."""
+    low, high = partition["low"], partition["high"]
+    limits = [f"{key} >= {low:d}"] if low is not None else []
+    limits += [f"{key} < {high:d}"] if high is not None else []
+    if not limits:
+        return sql
+    where = " AND ".join(limits)
+    if partition["index"] == 0:
+        where = f"({where}) OR {key} IS NULL"
+    return f"SELECT * FROM (\n{sql}\n) audience WHERE {where}"
+
+
+def checked_key(publisher: str, key: str) -> str:
+    """A partition key that may stand in SQL.
+
+    Raises:
+        ConfigError: it is not a plain column name.
+    """
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
+        raise ConfigError(f"publisher {publisher}: audience.partition_key: {key!r} is not a plain column name")
+    return key
