@@ -1,0 +1,42 @@
+"""Campaign: audience and recommendations in one run for one newsletter campaign, triggered by the API or the form."""
+
+from airflow.sdk import dag
+
+from pipeline.audience import audience
+from pipeline.forms import ACCEPT_HELD, AUDIENCE, BATCH, WINDOW, publisher_choice
+from pipeline.recommendations import recommendations
+from pipeline.schedules import START, TASK_DEFAULTS
+
+DOC = """
+### One newsletter campaign
+
+Uploads the campaign's audience, waits for the batch that was made from it, delivers it. Trigger it from the form, or:
+
+```
+curl -X POST "$AIRFLOW/api/v2/dags/campaign/dagRuns" -H "Authorization: Bearer $TOKEN" \\
+     -H "Content-Type: application/json" \\
+     -d '{"dag_run_id": "spring-sale", "logical_date": null, "conf": {"publisher": "demo"}}'
+```
+
+A run id of your own makes a second trigger of the same campaign fail with 409 instead of running twice.
+The list it uploads **replaces** the publisher's live list until the next audience run.
+"""
+
+
+@dag(
+    dag_id="campaign",
+    schedule=None,
+    start_date=START,
+    catchup=False,
+    default_args=TASK_DEFAULTS,
+    params={**publisher_choice(), **AUDIENCE, **BATCH, **ACCEPT_HELD, **WINDOW},
+    tags=["luigisbox", "campaign"],
+    doc_md=DOC,
+)
+def campaign() -> None:
+    """Wire the campaign DAG."""
+    the_plan, uploaded = audience("{{ params.publisher }}", outlets=[])
+    recommendations(the_plan, user_set=uploaded["user_set"])
+
+
+campaign()

@@ -1,0 +1,205 @@
+"""The main job on real data: ``python -m demo``. Warehouse → sandbox → Airflow → backfill → campaign → deliveries.
+
+Every step is what a shop would do: a backfill of the year's purchases, a campaign triggered through Airflow's REST API.
+The outputs and ``summary.json`` lie in ``build/demo``. The exit code is 0 only if every step and every sum held.
+"""
+
+import argparse
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from demo import warehouse
+from demo.airflow import DONE, Api, environment, wait_until
+from demo.processes import DemoError, free_port, started
+from demo.progress import Progress
+from demo.report import check, summary, table, write
+from include.staging import PROJECT_ROOT
+
+CAMPAIGN_SQL = PROJECT_ROOT / "include" / "sql" / "demo_campaign_audience.sql"
+CAMPAIGN_RUN = "campaign-13"
+DAGS = {"audience__demo", "past_transactions__demo", "recommendations__demo", "campaign"}
+TODAY = "2018-01-01"
+"""The day after the data's year: the sandbox recommends to those who bought in the six months before."""
+
+
+@dataclass(frozen=True)
+class World:
+    """The running demo: where things lie and how to reach them."""
+
+    folder: Path
+    airflow: Api
+    sandbox: str
+    progress: Progress
+    shop: dict[str, Any]
+
+
+@contextmanager
+def world(folder: Path, progress: Progress) -> Iterator[World]:
+    """Warehouse, sandbox and Airflow, running while the block lasts and gone after it."""
+    for old in ("airflow", "staging", "sandbox"):
+        shutil.rmtree(folder / old, ignore_errors=True)
+    (folder / "summary.json").unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    shop = warehouse.build(folder / "warehouse.sqlite")
+    progress.step(f"warehouse: {shop['purchases']:,} purchases in {shop['baskets']:,} baskets, SQLite")
+    sandbox_port, airflow_port = free_port(), free_port()
+    with ExitStack() as stack:
+        sandbox = f"http://127.0.0.1:{sandbox_port}"
+        stack.enter_context(started(_sandbox_command(folder, sandbox_port), {}, folder / "sandbox.log"))
+        wait_until(f"sandbox at {sandbox} (see {folder}/sandbox.log)", lambda: _answers(f"{sandbox}/health"), 30)
+        progress.step(f"sandbox of Luigi's Box at {sandbox}")
+        settings = environment(folder / "airflow", airflow_port, folder / "staging", _connections(folder, sandbox_port))
+        log = folder / "airflow.log"
+        standalone = stack.enter_context(started([sys.executable, "-m", "airflow", "standalone"], settings, log))
+        airflow = Api(f"http://127.0.0.1:{airflow_port}")
+        progress.show("airflow standalone is starting")
+        wait_until(f"Airflow (see {log})", lambda: standalone.poll() is not None or airflow.healthy(), 180)
+        if standalone.poll() is not None:
+            raise DemoError(f"airflow standalone ended by itself; see {log}")
+        airflow.log_in()
+        wait_until(f"the DAGs (see {log})", lambda: airflow.dags() >= DAGS, 120)
+        airflow.add_pool("luigisbox", 1, "Uploads to Luigi's Box, one at a time")
+        progress.step(f"Airflow at {airflow.url}: scheduler, triggerer and LocalExecutor are healthy")
+        yield World(folder, airflow, sandbox, progress, shop)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=2).ok
+    except requests.RequestException:
+        return False
+
+
+def _sandbox_command(folder: Path, port: int) -> list[str]:
+    return [
+        *(sys.executable, "-m", "include.sandbox", "--port", str(port), "--state", str(folder / "sandbox")),
+        *("--publish-after", "8", "--today", TODAY, "--types", "mail-basket=8,mail-discovery=4"),
+        *("--catalogue", str(folder / "catalogue.csv")),
+    ]
+
+
+def _connections(folder: Path, sandbox_port: int) -> dict[str, dict[str, Any]]:
+    sandbox = {"host": "127.0.0.1", "schema": "http", "port": sandbox_port}
+    return {
+        "luigisbox_demo": {
+            "conn_type": "luigisbox",
+            "host": f"http://127.0.0.1:{sandbox_port}",
+            "login": "1234-5678",
+            "password": "your_private_api_key",
+        },
+        "batch_demo": {"conn_type": "http", **sandbox},
+        "warehouse_demo": {"conn_type": "sqlite", "host": str(folder / "warehouse.sqlite")},
+    }
+
+
+def send_history(world: World, months: int) -> None:
+    """Backfill the purchases of the year's last months, one interval a month."""
+    dag, first = "past_transactions__demo", datetime(2017, 13 - months, 1, tzinfo=UTC)
+    world.airflow.unpause(dag)
+    world.airflow.backfill(dag, first, datetime(2017, 12, 31, tzinfo=UTC), parallel=3)
+    began = time.monotonic()
+
+    def finished() -> bool:
+        runs = [run for run in world.airflow.runs(dag) if run["run_type"] == "backfill"]
+        states = Counter(run["state"] for run in runs)
+        world.progress.show(f"past transactions: {states['success']} of {months} months sent")
+        if states["failed"]:
+            raise DemoError(f"a run of {dag} failed; its logs lie in {world.folder}/airflow/logs")
+        return states["success"] == months
+
+    wait_until("the backfill", finished, 600)
+    world.progress.step(f"past transactions: a backfill of {months} monthly runs, {time.monotonic() - began:.0f} s")
+
+
+def send_campaign(world: World) -> set[tuple[str, str]]:
+    """Trigger the campaign and watch it; returns every (task, state) that was seen."""
+    world.airflow.unpause("campaign")
+    conf = {"publisher": "demo", "audience_sql": CAMPAIGN_SQL.read_text("utf-8")}
+    world.airflow.trigger("campaign", CAMPAIGN_RUN, conf)
+    began, seen = time.monotonic(), set[tuple[str, str]]()
+
+    def finished() -> bool:
+        tasks = world.airflow.tasks("campaign", CAMPAIGN_RUN)
+        seen.update((task["task_id"], task["state"]) for task in tasks)
+        active = sorted({f"{task['task_id']} {task['state']}" for task in tasks if task["state"] in ACTIVE})
+        world.progress.show(f"campaign 13: {', '.join(active) or 'between two tasks'}")
+        run = next(run for run in world.airflow.runs("campaign") if run["dag_run_id"] == CAMPAIGN_RUN)
+        if run["state"] == "failed":
+            bad = sorted({task["task_id"] for task in tasks if task["state"] == "failed"})
+            raise DemoError(f"the campaign failed in {', '.join(bad)}; logs lie in {world.folder}/airflow/logs")
+        return run["state"] in DONE
+
+    wait_until("the campaign", finished, 600)
+    world.progress.step(f"campaign 13: done, {time.monotonic() - began:.0f} s")
+    return seen
+
+
+ACTIVE = {"queued", "running", "deferred", "up_for_retry"}
+
+
+def run(folder: Path, months: int = 12, stay: bool = False) -> dict[str, Any]:
+    """Run the whole demo and return what ``summary.json`` holds.
+
+    Args:
+        folder: where everything lies, ``build/demo``.
+        months: how many months of purchases to send, counted back from the year's end.
+        stay: leave Airflow and the sandbox running until Ctrl-C.
+
+    Raises:
+        DemoError: a step failed or a sum did not hold.
+    """
+    progress = Progress()
+    with world(folder, progress) as running:
+        send_history(running, months)
+        seen = send_campaign(running)
+        figures = summary(running.airflow, CAMPAIGN_RUN, running.sandbox, running.shop, seen, folder)
+        figures["seconds"] = round(progress.seconds, 1)
+        if stay:
+            _stay(running)
+    check(figures)
+    write(folder / "summary.json", figures)
+    print(table(figures, folder))
+    return figures
+
+
+def _stay(running: World) -> None:
+    running.progress.step(
+        f"Airflow's UI is at {running.airflow.url}, the sandbox at {running.sandbox}. Ctrl-C ends both."
+    )
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        print()
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m demo", description="The main job on real data, in real Airflow.")
+    parser.add_argument("--ui", action="store_true", help="leave Airflow running at the end, until Ctrl-C")
+    parser.add_argument("--months", type=int, default=12, choices=range(1, 13), help="months of purchases to send")
+    parser.add_argument("--folder", type=Path, default=PROJECT_ROOT / "build" / "demo", help="where outputs go")
+    arguments = parser.parse_args()
+    try:
+        run(arguments.folder.resolve(), arguments.months, arguments.ui)
+    except DemoError as error:
+        print(f"\nThe demo failed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped; nothing was left running.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,15 @@
+"""The events other DAGs can be scheduled on."""
+
+from airflow.sdk import Asset, AssetAlias
+
+RECOMMENDATIONS_READY = AssetAlias("recommendations_ready")
+
+
+def user_set_accepted(publisher: str) -> Asset:
+    """Luigi's Box has accepted a new user set of this publisher."""
+    return Asset(name=f"user_set_{publisher}", uri=f"luigisbox://{publisher}/user_set", group="luigisbox")
+
+
+def recommendations_ready(publisher: str) -> Asset:
+    """A fresh batch of this publisher was delivered; the event's extra holds its figures."""
+    return Asset(name=f"recommendations_{publisher}", uri=f"luigisbox://{publisher}/recommendations", group="luigisbox")

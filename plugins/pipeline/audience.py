@@ -1,0 +1,99 @@
+"""Task group: source → chunks → guard → upload: the whole `audience` DAG, and the first half of a campaign."""
+
+import logging
+from datetime import datetime
+from typing import Any
+
+from airflow.sdk import Asset, get_current_context, task, task_group
+from airflow.sdk.definitions.xcom_arg import XComArg
+
+from include.errors import PipelineError
+from include.publishers.config import load_publisher
+from include.staging import staging_root, to_path, write_json
+from luigisbox.operators import UploadUsersOperator
+from pipeline.plan import Plan, resolve
+from warehouse.operators import PullAudienceOperator
+
+log = logging.getLogger(__name__)
+
+
+class ListNotPublished(PipelineError):
+    """The guard held or refused the new list; the live one stays as it is."""
+
+
+@task
+def plan(publisher: str) -> Plan:
+    """Resolve what this run is about."""
+    return resolve(publisher, "audience", get_current_context())
+
+
+@task
+def split(plan: Plan) -> list[dict[str, int | None]]:
+    """The source's natural parts, one mapped pull each."""
+    from warehouse.partitions import plan_partitions
+
+    if plan["sql"] or plan["file"]:
+        return [{"index": 0, "of": 1, "low": None, "high": None}]
+    return plan_partitions(plan["publisher"], plan["window"])
+
+
+@task
+def build(plan: Plan) -> dict[str, Any]:
+    """Validate, de-duplicate and write the chunks."""
+    from include.audience.build import build_audience
+
+    settings = load_publisher(plan["publisher"]).audience
+    manifest = build_audience(to_path(plan["run"]), settings, datetime.fromisoformat(plan["as_of"]))
+    log.info("books: %s; refused for: %s", manifest["books"], manifest["reasons"] or "nothing")
+    return {**manifest["books"], "reasons": manifest["reasons"], "chunks": len(manifest["chunks"])}
+
+
+@task
+def judge(plan: Plan) -> dict[str, Any]:
+    """Ask the guard whether this list may replace the live one.
+
+    Raises:
+        ListNotPublished: it holds or refuses; the message has the figures and how to go on.
+    """
+    from include.audience import guard, user_sets
+
+    run, publisher = to_path(plan["run"]), load_publisher(plan["publisher"])
+    verdict = guard.judge(run, user_sets.live(staging_root(), publisher.name), publisher.guard)
+    write_json(run / "verdict.json", verdict.as_dict())
+    accepted = verdict.verdict == "pass" or (verdict.verdict == "hold" and plan["accept_held"])
+    if not accepted:
+        raise ListNotPublished(verdict.sentence())
+    log.info("%s", verdict.sentence())
+    return {"verdict": verdict.verdict, "accepted_by_hand": verdict.verdict == "hold"}
+
+
+@task_group
+def audience(publisher: str, outlets: list[Asset]) -> tuple[XComArg, XComArg]:
+    """Pull, build, judge and upload one user set.
+
+    Args:
+        publisher: name, or a template that gives it.
+        outlets: assets to emit when Luigi's Box has accepted the list.
+
+    Returns:
+        what ``plan`` and ``upload`` return; the upload's ``user_set`` is the accepted list's name.
+    """
+    the_plan = plan(publisher)
+    pull = PullAudienceOperator.partial(
+        task_id="pull",
+        publisher=the_plan["publisher"],
+        run_folder=the_plan["run"],
+        window=the_plan["window"],
+        sql=the_plan["sql"],
+        file=the_plan["file"],
+    ).expand(partition=split(the_plan))
+    built, judged = build(the_plan), judge(the_plan)
+    upload = UploadUsersOperator(
+        task_id="upload",
+        publisher=the_plan["publisher"],
+        run=the_plan["run"],
+        outlets=outlets,
+        pool="luigisbox",
+    )
+    pull >> built >> judged >> upload
+    return the_plan, upload.output

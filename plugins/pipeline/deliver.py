@@ -1,0 +1,118 @@
+"""One delivery of one part, and the closing of the books when all are done."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from include.deliveries import custom, feed, rows
+from include.errors import BooksDoNotBalance
+from include.publishers.config import AnyDelivery, PythonDelivery, WarehouseDelivery, load_publisher
+from include.staging import staging_root, to_path, write_json
+from pipeline.plan import Plan
+from warehouse.load import deliver_part as load_part
+
+
+def batch_name(batch: dict[str, Any]) -> str:
+    """The name of a batch as it was made for one user set."""
+    return f"{batch['sha256'][:12]}-for-{batch['user_set']}"
+
+
+def delivery_folder(publisher: str, batch: dict[str, Any], delivery: str) -> Path:
+    """Where the files of one delivery lie."""
+    return staging_root() / publisher / "deliveries" / batch_name(batch) / delivery
+
+
+def deliver_part(plan: Plan, batch: dict[str, Any], name: str, part: int) -> dict[str, Any]:
+    """Do one delivery with one part; doing it again changes nothing.
+
+    Returns:
+        figures: ``delivery``, ``part``, ``kind``, ``recipients``, ``rows`` and, of a feed, ``files``.
+    """
+    publisher = load_publisher(plan["publisher"])
+    delivery = _narrowed(publisher.delivery(name), plan["recommendation_types"])
+    folder, out = to_path(batch["uri"]), delivery_folder(publisher.name, batch, name)
+    recon = folder / f"for-{batch['user_set']}"
+    if delivery.kind == "feed":
+        figures = feed.write_feed_part(folder, recon, part, out, delivery)
+    else:
+        table = rows.part_table(folder, recon, part, delivery.recommendation_types, use_default_set=False)
+        if isinstance(delivery, WarehouseDelivery):
+            figures = {"rows": load_part(delivery, publisher.name, batch_name(batch), part, table)}
+        else:
+            assert isinstance(delivery, PythonDelivery)
+            out.mkdir(parents=True, exist_ok=True)
+            about = {
+                "publisher": publisher.name,
+                "batch": batch_name(batch),
+                "part": part,
+                "delivery": name,
+                "out": str(out),
+            }
+            figures = {"rows": custom.run_callable(delivery.callable, table.to_pandas(), about)}
+    return {"delivery": name, "kind": delivery.kind, "part": part, **figures}
+
+
+def _narrowed(delivery: AnyDelivery, types: list[str] | None) -> AnyDelivery:
+    return delivery.model_copy(update={"recommendation_types": types}) if types else delivery
+
+
+def close_books(
+    plan: Plan, batch: dict[str, Any], coverage: dict[str, Any], delivered: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Commit each delivery by its manifest and check that every uploaded user was accounted for.
+
+    Returns:
+        the figures of the run, and ``table``: the same for a person to read.
+
+    Raises:
+        BooksDoNotBalance: a feed's recipients are not the uploaded users.
+    """
+    by_delivery: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for figures in delivered:
+        by_delivery[figures["delivery"]].append(figures)
+    summary = {
+        name: _close_delivery(plan, batch, name, parts, coverage["uploaded"]) for name, parts in by_delivery.items()
+    }
+    figures = {
+        "publisher": plan["publisher"],
+        "batch": batch["sha256"],
+        "user_set": batch["user_set"],
+        "outcome": batch["outcome"],
+        **{key: coverage[key] for key in ("uploaded", "personalised", "absent", "unexpected")},
+        "deliveries": summary,
+    }
+    return {**figures, "table": _table(figures)}
+
+
+def _close_delivery(
+    plan: Plan, batch: dict[str, Any], name: str, parts: list[dict[str, Any]], uploaded: int
+) -> dict[str, Any]:
+    out = delivery_folder(plan["publisher"], batch, name)
+    totals: dict[str, Any] = {"kind": parts[0]["kind"], "parts": len(parts), "rows": sum(p["rows"] for p in parts)}
+    if totals["kind"] != "feed":
+        write_json(out / "manifest.json", totals)
+        return totals
+    manifest = feed.finish(out, sorted(parts, key=lambda figures: int(figures["part"])))
+    totals |= {key: manifest[key] for key in ("recipients", "personalised", "default", "nothing")}
+    if totals["recipients"] != uploaded:
+        raise BooksDoNotBalance(
+            f"delivery {name}: {totals['recipients']:,} recipients were written, {uploaded:,} users were uploaded. "
+            f"Nothing was announced. Clear the deliver tasks; if it stays, keep {out} and report it."
+        )
+    return totals
+
+
+def _table(figures: dict[str, Any]) -> str:
+    lines: Iterable[tuple[str, Any]] = [
+        *((key, figures[key]) for key in ("publisher", "outcome", "uploaded", "personalised", "absent", "unexpected")),
+        *(
+            (f"delivery {name}", ", ".join(f"{key} {_number(value)}" for key, value in totals.items()))
+            for name, totals in figures["deliveries"].items()
+        ),
+    ]
+    return "\n".join(["what was delivered", *(f"  {key:<28} {_number(value)}" for key, value in lines)])
+
+
+def _number(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)

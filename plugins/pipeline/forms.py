@@ -1,0 +1,91 @@
+"""The forms of the DAGs: parameters with titles and descriptions, shared so that one name means one thing."""
+
+from airflow.sdk import Param
+
+from include.publishers.config import publisher_names
+
+WINDOW = {
+    "window_start": Param(
+        None,
+        type=["string", "null"],
+        format="date-time",
+        title="Window start",
+        description="First moment of the data; empty: the run's own data interval.",
+        section="Window",
+    ),
+    "window_end": Param(
+        None,
+        type=["string", "null"],
+        format="date-time",
+        title="Window end",
+        description="The moment after the last; goes with the window's start.",
+        section="Window",
+    ),
+}
+
+ACCEPT_HELD = {
+    "accept_held": Param(
+        False,
+        type="boolean",
+        title="Publish a held list",
+        description="A person has looked at the guard's figures and wants this list published all the same. "
+        "A refused list stays refused.",
+        section="Guard",
+    ),
+}
+
+BATCH = {
+    "deadline": Param(
+        None,
+        type=["string", "null"],
+        format="date-time",
+        title="Deadline",
+        description="When to stop waiting for the batch; empty: deadline_minutes of the publisher after the upload.",
+        section="Batch",
+    ),
+    "recommendation_types": Param(
+        None,
+        type=["array", "null"],
+        items={"type": "string"},
+        title="Recommendation types",
+        description="Deliver only these types; empty: all.",
+        section="Batch",
+    ),
+    "deliveries": Param(
+        None,
+        type=["array", "null"],
+        items={"type": "string"},
+        title="Deliveries",
+        description="Names of the publisher's deliveries to run; empty: all.",
+        section="Batch",
+    ),
+}
+
+AUDIENCE = {
+    "audience_sql": Param(
+        None,
+        type=["string", "null"],
+        title="Audience SQL",
+        description="Columns auth_user_id and, if wanted, recipient; empty: the publisher's own query.",
+        section="Audience",
+        format="multiline",
+    ),
+    "audience_file": Param(
+        None,
+        type=["string", "null"],
+        title="Audience list",
+        description="URI of a file with the ids (.txt, .csv, .jsonl or .parquet) instead of a query. "
+        "Ids themselves never go into a run's parameters.",
+        section="Audience",
+    ),
+}
+
+
+def publisher_choice() -> dict[str, Param]:
+    """A drop-down of the publishers there are; the first one is chosen beforehand."""
+    names = publisher_names() or ["(no publisher file)"]
+    return {
+        "publisher": Param(
+            names[0], type="string", enum=names, title="Publisher", description="A file of include/publishers."
+        )
+    }

@@ -1,0 +1,98 @@
+"""What a run is about, resolved in one place: publisher, folder, window of time, parameters."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, TypedDict
+
+from include.errors import ConfigError
+from include.publishers.config import Publisher, load_publisher
+from include.staging import run_folder, staging_root
+
+
+class Window(TypedDict):
+    """A half-open interval of time, ISO-8601 with offset."""
+
+    start: str
+    end: str
+
+
+class Plan(TypedDict):
+    """What every later task of a run needs to know."""
+
+    publisher: str
+    run: str
+    as_of: str
+    window: Window | None
+    sql: str | None
+    file: str | None
+    accept_held: bool
+    deadline: str | None
+    deliveries: list[str]
+    recommendation_types: list[str] | None
+
+
+def resolve(publisher: str, room: str, context: Mapping[str, Any]) -> Plan:
+    """Resolve a run of a DAG from Airflow's task context.
+
+    The data is as of the end of the window; a run without one (started by hand, by the API, by an asset) is as of
+    the moment it was asked to run. Both stay the same when the run is tried again.
+
+    Args:
+        publisher: name of the publisher file.
+        room: the staging room of the run, ``audience`` or ``transactions``.
+        context: Airflow's context of the running task.
+
+    Raises:
+        ConfigError: unknown publisher, half a window, a window that ends before it starts, an unknown delivery.
+    """
+    settings, params, dag_run = load_publisher(publisher), context["params"], context["dag_run"]
+    window = _window(params, context)
+    as_of = window["end"] if window else _iso(dag_run.run_after)
+    run = run_folder(staging_root(), publisher, room, f"{context['dag'].dag_id}--{dag_run.run_id}")
+    if params.get("audience_sql") and params.get("audience_file"):
+        raise ConfigError("audience_sql and audience_file were both given; give one, or neither")
+    return {
+        "publisher": publisher,
+        "run": run.as_uri(),
+        "as_of": as_of,
+        "window": window,
+        "sql": params.get("audience_sql") or None,
+        "file": params.get("audience_file") or None,
+        "accept_held": bool(params.get("accept_held")),
+        "deadline": _iso(_moment("deadline", params["deadline"])) if params.get("deadline") else None,
+        "deliveries": _deliveries(settings, params.get("deliveries")),
+        "recommendation_types": params.get("recommendation_types") or None,
+    }
+
+
+def _window(params: Mapping[str, Any], context: Mapping[str, Any]) -> Window | None:
+    start, end = params.get("window_start"), params.get("window_end")
+    if bool(start) != bool(end):
+        raise ConfigError(f"window_start and window_end go together; came {start!r} and {end!r}")
+    if start and end:
+        first, last = _moment("window_start", start), _moment("window_end", end)
+    elif context.get("data_interval_start") and context["dag_run"].logical_date:
+        first, last = context["data_interval_start"], context["data_interval_end"]
+    else:
+        return None
+    if first >= last:
+        raise ConfigError(f"the window is empty: it starts at {first.isoformat()} and ends at {last.isoformat()}")
+    return {"start": _iso(first), "end": _iso(last)}
+
+
+def _moment(key: str, text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{key}: came {text!r}; must be a time such as 2026-11-21T06:00:00+01:00") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat()
+
+
+def _deliveries(settings: Publisher, wanted: list[str] | None) -> list[str]:
+    if not wanted:
+        return [delivery.name for delivery in settings.deliveries]
+    return [settings.delivery(name).name for name in wanted]

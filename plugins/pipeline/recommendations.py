@@ -1,0 +1,98 @@
+"""Task group: wait for the batch → reconcile it with the list → fan out to the deliveries → report."""
+
+import logging
+from typing import Any
+
+from airflow.sdk import get_current_context, task, task_group
+from airflow.sdk.definitions.xcom_arg import XComArg
+
+from include.publishers.config import load_publisher
+from include.staging import staging_root, to_path
+from luigisbox.operators import WaitForBatchOperator
+from pipeline.assets import RECOMMENDATIONS_READY, recommendations_ready
+from pipeline.plan import Plan, resolve
+
+log = logging.getLogger(__name__)
+
+
+@task
+def plan(publisher: str) -> Plan:
+    """Resolve what this run is about."""
+    return resolve(publisher, "audience", get_current_context())
+
+
+@task
+def reconcile(plan: Plan, batch: dict[str, Any]) -> dict[str, Any]:
+    """Hold the batch against the list it was made for; log the coverage, fail below the thresholds.
+
+    Raises:
+        PipelineError: the coverage is below what the publisher's file demands.
+    """
+    from include.audience import user_sets
+    from include.recommendations import coverage
+
+    publisher, folder = load_publisher(plan["publisher"]), to_path(batch["uri"])
+    user_set = user_sets.load(staging_root(), publisher.name, batch["user_set"])
+    figures = coverage.reconcile(
+        folder, user_set, publisher.batch, publisher.coverage, default_only=batch["outcome"] == "default_only"
+    )
+    log.info("coverage of batch %s\n%s", batch["sha256"][:12], coverage.table(figures))
+    coverage.check(figures)
+    return figures
+
+
+@task
+def fan_out(plan: Plan, batch: dict[str, Any], coverage: dict[str, Any]) -> list[dict[str, Any]]:  # noqa: ARG001
+    """One item for each part of the batch and each delivery that works on parts."""
+    publisher = load_publisher(plan["publisher"])
+    wanted = [publisher.delivery(name) for name in plan["deliveries"]]
+    return [
+        {"delivery": delivery.name, "part": part}
+        for delivery in wanted
+        if delivery.kind != "asset"
+        for part in range(publisher.batch.parts)
+    ]
+
+
+@task(map_index_template="{{ what }}")
+def deliver(item: dict[str, Any], plan: Plan, batch: dict[str, Any]) -> dict[str, Any]:
+    """Do one delivery with one part of the batch."""
+    from pipeline.deliver import deliver_part
+
+    get_current_context()["what"] = f"{item['delivery']} {item['part']}"  # type: ignore[typeddict-unknown-key]
+    return deliver_part(plan, batch, item["delivery"], item["part"])
+
+
+@task(outlets=[RECOMMENDATIONS_READY], trigger_rule="none_failed")
+def report(
+    plan: Plan, batch: dict[str, Any], coverage: dict[str, Any], delivered: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Commit the deliveries, check the books, log the table, and announce *recommendations ready* where asked for."""
+    from pipeline.deliver import close_books
+
+    figures = close_books(plan, batch, coverage, list(delivered))
+    log.info("%s", figures.pop("table"))
+    publisher = load_publisher(plan["publisher"])
+    if any(publisher.delivery(name).kind == "asset" for name in plan["deliveries"]):
+        events = get_current_context()["outlet_events"]
+        events[RECOMMENDATIONS_READY].add(recommendations_ready(publisher.name), extra=figures)
+    return figures
+
+
+@task_group
+def recommendations(the_plan: XComArg, user_set: str | XComArg = "") -> None:
+    """Wait for the batch of a user set and deliver it.
+
+    Args:
+        the_plan: what `plan` returned.
+        user_set: name of the accepted list; empty: the live one.
+    """
+    batch = WaitForBatchOperator(
+        task_id="wait",
+        publisher=the_plan["publisher"],
+        user_set=user_set,
+        deadline=the_plan["deadline"],
+    ).output
+    coverage = reconcile(the_plan, batch)
+    delivered = deliver.partial(plan=the_plan, batch=batch).expand(item=fan_out(the_plan, batch, coverage))
+    report(the_plan, batch, coverage, delivered)
