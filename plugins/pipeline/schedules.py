@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from airflow.sdk import CronDataIntervalTimetable
 
-from vendor_http.retry import RETRY_POLICY
+from luigisbox.retries import RETRY_POLICY
 
 START = datetime(2015, 1, 1, tzinfo=ZoneInfo("UTC"))
 """Before any history a shop would backfill."""

@@ -1,0 +1,83 @@
+"""Every DAG file parses in a fresh process: no error, no warning, no socket, no database, nothing heavy imported."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.staging import PROJECT_ROOT
+
+PARSE = """
+import json, socket, sys, warnings
+import airflow.sdk  # Airflow's own processes have paid for this
+from airflow.dag_processing.dagbag import DagBag
+before = set(sys.modules)
+def refuse(*arguments, **named):
+    raise AssertionError("a DAG file opened a socket")
+socket.socket.connect = refuse
+socket.create_connection = refuse
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    bag = DagBag(sys.argv[1])
+print(json.dumps({
+    "dags": sorted(bag.dags),
+    "errors": bag.import_errors,
+    "warnings": [str(w.message) for w in caught] + [text for texts in bag.captured_warnings.values() for text in texts],
+    "imported": sorted(set(sys.modules) - before),
+    "tags": {dag_id: sorted(dag.tags) for dag_id, dag in bag.dags.items()},
+    "documented": sorted(dag_id for dag_id, dag in bag.dags.items() if dag.doc_md),
+    "retries": sorted({t.retries for dag in bag.dags.values() for t in dag.tasks}),
+    "pools": {f"{d}.{t.task_id}": t.pool for d, dag in bag.dags.items() for t in dag.tasks},
+}))
+"""
+HEAVY = {"pandas", "pyarrow", "duckdb", "lxml", "httpx", "requests", "fastapi", "numpy", "sqlite3"}
+
+
+@pytest.fixture(scope="module")
+def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    home = tmp_path_factory.mktemp("airflow")
+    settings = {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/none/airflow.db",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", PARSE, str(PROJECT_ROOT / "dags")],
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert not list(Path(home).rglob("airflow.db"))
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def test_all_dags_are_there(parsed: dict[str, Any]) -> None:
+    assert parsed["errors"] == {}
+    assert parsed["dags"] == ["audience__demo", "campaign", "past_transactions__demo", "recommendations__demo"]
+
+
+def test_nothing_warns(parsed: dict[str, Any]) -> None:
+    assert parsed["warnings"] == []
+
+
+def test_nothing_heavy_is_imported(parsed: dict[str, Any]) -> None:
+    assert HEAVY.isdisjoint(parsed["imported"])
+
+
+def test_each_dag_is_documented_tagged_and_retried(parsed: dict[str, Any]) -> None:
+    assert parsed["documented"] == parsed["dags"]
+    assert all("luigisbox" in tags for tags in parsed["tags"].values())
+    assert parsed["retries"] == [3]
+
+
+def test_uploads_share_a_pool(parsed: dict[str, Any]) -> None:
+    uploads = {task: pool for task, pool in parsed["pools"].items() if task.endswith(".upload")}
+    assert len(uploads) == 3
+    assert set(uploads.values()) == {"luigisbox"}

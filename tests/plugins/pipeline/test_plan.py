@@ -1,0 +1,89 @@
+"""The one place that resolves window, parameters and folders of a run."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pipeline.plan import resolve
+
+from include.errors import ConfigError
+from include.staging import to_path
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+EMPTY = dict.fromkeys(
+    ("window_start", "window_end", "audience_sql", "audience_file", "deadline", "deliveries", "recommendation_types")
+)
+
+
+@pytest.fixture(autouse=True)
+def staging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("STAGING_URI", tmp_path.as_uri())
+    return tmp_path
+
+
+def context(params: dict[str, Any] | None = None, interval: tuple[datetime, datetime] | None = None) -> dict[str, Any]:
+    logical = interval[0] if interval else None
+    made = {
+        "params": EMPTY | (params or {}),
+        "dag": SimpleNamespace(dag_id="audience__demo"),
+        "dag_run": SimpleNamespace(run_id="manual__2026-05-01T12:00:00+00:00", run_after=NOON, logical_date=logical),
+    }
+    if interval:
+        made |= {"data_interval_start": interval[0], "data_interval_end": interval[1]}
+    return made
+
+
+def test_a_scheduled_run_is_about_its_interval() -> None:
+    plan = resolve(
+        "demo", "audience", context(interval=(datetime(2026, 4, 1, tzinfo=UTC), datetime(2026, 5, 1, tzinfo=UTC)))
+    )
+    assert plan["window"] == {"start": "2026-04-01T00:00:00+00:00", "end": "2026-05-01T00:00:00+00:00"}
+    assert plan["as_of"] == "2026-05-01T00:00:00+00:00"
+
+
+def test_a_run_without_an_interval_is_as_of_when_it_was_asked_for() -> None:
+    plan = resolve("demo", "audience", context())
+    assert plan["window"] is None
+    assert plan["as_of"] == "2026-05-01T12:00:00+00:00"
+
+
+def test_parameters_win_over_the_interval_and_zones_become_utc() -> None:
+    params = {"window_start": "2026-01-01T01:00:00+01:00", "window_end": "2026-01-02T00:00:00"}
+    plan = resolve("demo", "audience", context(params, (datetime(2026, 4, 1, tzinfo=UTC), NOON)))
+    assert plan["window"] == {"start": "2026-01-01T00:00:00+00:00", "end": "2026-01-02T00:00:00+00:00"}
+
+
+def test_the_folder_is_the_runs_own(staging: Path) -> None:
+    plan = resolve("demo", "audience", context())
+    folder = to_path(plan["run"])
+    assert folder.parent == staging / "demo" / "audience"
+    assert folder.name == "audience__demo--manual__2026-05-01T12-00-00-00-00"
+
+
+def test_deliveries_default_to_all_and_are_checked() -> None:
+    assert resolve("demo", "audience", context())["deliveries"] == ["feed", "warehouse_table", "top_products", "ready"]
+    assert resolve("demo", "audience", context({"deliveries": ["feed"]}))["deliveries"] == ["feed"]
+    with pytest.raises(ConfigError, match="no delivery 'fed'; known are feed"):
+        resolve("demo", "audience", context({"deliveries": ["fed"]}))
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"window_start": "2026-01-01"}, "go together"),
+        ({"window_start": "2026-01-02", "window_end": "2026-01-02"}, "window is empty"),
+        ({"window_start": "soon", "window_end": "2026-01-02"}, "window_start: came 'soon'"),
+        ({"deadline": "tonight"}, "deadline: came 'tonight'"),
+        ({"audience_sql": "SELECT 1", "audience_file": "file:///ids.txt"}, "both given"),
+    ],
+)
+def test_what_cannot_be_resolved_is_said(params: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        resolve("demo", "audience", context(params))
+
+
+def test_an_unknown_publisher_names_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="known publishers: demo"):
+        resolve("demmo", "audience", context())
