@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypedDict
 from urllib.parse import unquote, urlsplit
@@ -56,6 +57,17 @@ def slug(text: str) -> str:
 def run_folder(root: Path, publisher: str, room: str, run: str) -> Path:
     """``{publisher}/{room}/{run}``; room is ``audience``, ``transactions`` or ``batches``."""
     return root / publisher / room / slug(run)
+
+
+def utc_text(moment: datetime) -> str:
+    """A moment as records and manifests spell it: ISO-8601, UTC, always with microseconds.
+
+    Raises:
+        BadInput: it carries no zone, so nobody knows which moment it is.
+    """
+    if moment.tzinfo is None:
+        raise BadInput(f"{moment.isoformat()} carries no time zone; give one, such as +00:00")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 @contextmanager

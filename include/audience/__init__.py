@@ -1,0 +1,1 @@
+"""Who gets recommendations: building the list, judging it against the live one, and the lists that were accepted."""

@@ -1,0 +1,189 @@
+"""Staged rows become the chunks of one user set: checked, exactly de-duplicated, sorted, with books that balance.
+
+DuckDB sorts out of core; one pass over the sorted rows then refuses, drops duplicates, and writes chunks, the
+accepted ids and the rejects side by side. The order is that of the ids' bytes, so the same rows give the same
+bytes, in whatever order a warehouse returned them. Of an id's rows the one with the smallest recipient is kept.
+
+The rules for ids are in ``include.rules``; here are added ``null_id``, ``not_utf8`` (set aside by
+``include.extract``), ``float_printed`` and ``duplicate``. One row, one reason: the first that applies.
+"""
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from include.audience.shapes import SHAPES, count_shapes
+from include.engine import open_engine
+from include.errors import BooksDoNotBalance
+from include.files import LinesFiles, RowsFile, steady
+from include.lines import lines_of
+from include.publishers.config import Audience
+from include.raw import Raw, read_raw
+from include.rules import FLOAT_PRINTED, floats_are_a_mishap, mark, refusals
+from include.staging import MANIFEST, utc_text, write_json
+
+COLUMNS = ("auth_user_id", "recipient")
+ACCEPTED = "accepted.parquet"
+REJECTS = "rejects.parquet"
+
+
+def build_audience(run: Path, settings: Audience, as_of: datetime, parts: int | None = None) -> dict[str, Any]:
+    """Build chunks, ``accepted.parquet``, ``rejects.parquet`` and, last, ``manifest.json`` from ``run/raw``.
+
+    Args:
+        run: the folder of the run.
+        settings: format, chunk size and limits of the publisher.
+        as_of: the moment whose audience this is; a guard compares it with the live list's.
+        parts: how many parts were pulled, if known; the manifest says ``complete`` only if all are there.
+
+    Returns:
+        The manifest: the same for the same rows.
+
+    Raises:
+        BadInput: nothing was staged, or a staged file is damaged.
+        BooksDoNotBalance: a row is neither uploaded nor refused.
+    """
+    (run / MANIFEST).unlink(missing_ok=True)
+    raw = read_raw(run / "raw", parts)
+    with open_engine(run / ".work") as engine:
+        built = _pass(engine, run, raw, settings, drop_floats=False)
+        if built.float_printed and _floats_are_a_mishap(engine, run):
+            built = _pass(engine, run, raw, settings, drop_floats=True)
+    manifest = {
+        "kind": "audience",
+        "format": settings.format,
+        "as_of": utc_text(as_of),
+        "complete": raw.complete,
+        **built.figures,
+        "books": _balance(raw.rows, built.reasons, built.figures["rows"]),
+        "reasons": dict(sorted(built.reasons.items())),
+        "shapes": {shape: built.shapes[shape] for shape in SHAPES},
+    }
+    write_json(run / MANIFEST, manifest)
+    return manifest
+
+
+@dataclass
+class _Built:
+    reasons: Counter[str] = field(default_factory=Counter)
+    shapes: Counter[str] = field(default_factory=Counter)
+    float_printed: int = 0
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+def _pass(engine: duckdb.DuckDBPyConnection, run: Path, raw: Raw, settings: Audience, drop_floats: bool) -> _Built:
+    """Write everything but the manifest."""
+    shutil.rmtree(run / "chunks", ignore_errors=True)
+    built = _Built()
+    to_lines = lines_of(settings.format)
+    with (
+        LinesFiles(run / "chunks", "users", settings.format) as chunks,
+        RowsFile(run / ACCEPTED, COLUMNS) as accepted,
+        RowsFile(run / REJECTS, (*COLUMNS, "reason")) as rejects,
+    ):
+        _copy_refused(engine, raw, rejects, built.reasons)
+        for rows, reasons in _judged(engine, raw, settings, drop_floats):
+            ids, recipients = rows if reasons is None else _set_aside(rows, reasons, rejects, built.reasons)
+            built.shapes.update(count_shapes(ids))
+            built.float_printed += _count_floats(ids)
+            accepted.write(ids, recipients)
+            _write_chunks(chunks, to_lines({"auth_user_id": ids}), settings.chunk_rows)
+    built.figures = {**chunks.whole, "chunks": chunks.entries, "accepted": accepted.entry}
+    return built
+
+
+def _judged(
+    engine: duckdb.DuckDBPyConnection, raw: Raw, settings: Audience, drop_floats: bool
+) -> Iterator[tuple[list[pa.Array], pa.Array | None]]:
+    """Sorted ids and recipients with the reason of each refused row; None if none of the batch is refused."""
+    rows = engine.sql(
+        "SELECT auth_user_id, recipient FROM read_parquet(?) ORDER BY auth_user_id, recipient", params=[raw.parts]
+    )
+    previous = pa.array([None], pa.large_string())
+    for batch in steady(rows.to_arrow_reader()):
+        ids, recipients = batch.columns
+        reasons = refusals(ids, settings.max_id_bytes, reserved=True)
+        reasons = mark(reasons, pc.is_null(ids), "null_id")
+        if drop_floats:
+            reasons = mark(reasons, pc.match_substring_regex(ids, FLOAT_PRINTED), "float_printed")
+        before = pa.concat_arrays([previous, ids[:-1]])
+        reasons = mark(reasons, pc.equal(ids, before), "duplicate")
+        previous = ids[-1:]
+        yield [ids, recipients], reasons
+
+
+def _set_aside(rows: list[pa.Array], reasons: pa.Array, rejects: RowsFile, counts: Counter[str]) -> list[pa.Array]:
+    """Write the refused rows to the rejects and give the others."""
+    refused = pc.is_valid(reasons)
+    why = reasons.filter(refused)
+    rejects.write(*(column.filter(refused) for column in rows), why.cast(pa.large_string()))
+    counts.update(_tally(why))
+    kept = pc.invert(refused)
+    return [column.filter(kept) for column in rows]
+
+
+def _tally(reasons: pa.Array) -> dict[str, int]:
+    return {pair["values"]: pair["counts"] for pair in pc.value_counts(reasons).to_pylist()}
+
+
+def _copy_refused(engine: duckdb.DuckDBPyConnection, raw: Raw, rejects: RowsFile, counts: Counter[str]) -> None:
+    """The rows that the extraction set aside, sorted, to the rejects."""
+    if not raw.refused:
+        return
+    rows = engine.sql("SELECT auth_user_id, recipient, reason FROM read_parquet(?) ORDER BY ALL", params=[raw.refused])
+    for batch in steady(rows.to_arrow_reader()):
+        rejects.write(*batch.columns)
+        counts.update(_tally(batch["reason"]))
+
+
+def _write_chunks(chunks: LinesFiles, lines: pa.Array, chunk_rows: int) -> None:
+    """Append lines, going on in the next chunk where one is full."""
+    while len(lines):
+        room = chunk_rows - chunks.rows_in_open
+        chunks.write(lines[:room])
+        lines = lines[room:]
+        if chunks.rows_in_open == chunk_rows:
+            chunks.cut()
+
+
+def _count_floats(ids: pa.Array) -> int:
+    """How many ids look like ``17850.0``; few end in a zero, so few are looked at closely."""
+    candidates = ids.filter(pc.and_not(pc.ends_with(ids, "0"), pc.ascii_is_decimal(ids)))
+    return int(pc.sum(pc.match_substring_regex(candidates, FLOAT_PRINTED)).as_py() or 0)
+
+
+def _floats_are_a_mishap(engine: duckdb.DuckDBPyConnection, run: Path) -> bool:
+    """Look at all accepted ids."""
+    counts = engine.execute(
+        """
+        SELECT count_if(float_printed), count_if(integer), count_if(decimal AND NOT float_printed),
+               count_if(NOT decimal AND NOT integer)
+        FROM (SELECT regexp_matches(auth_user_id, ?) AS float_printed,
+                     regexp_matches(auth_user_id, '^-?[0-9]+$') AS integer,
+                     regexp_matches(auth_user_id, '^-?[0-9]+\\.[0-9]+$') AS decimal
+              FROM read_parquet(?))
+        """,
+        [FLOAT_PRINTED, str(run / ACCEPTED)],
+    ).fetchone()
+    assert counts is not None
+    return floats_are_a_mishap(*counts)
+
+
+def _balance(extracted: int, reasons: Counter[str], uploaded: int) -> dict[str, int]:
+    duplicates = reasons["duplicate"]
+    rejected = reasons.total() - duplicates
+    if extracted != rejected + duplicates + uploaded:
+        raise BooksDoNotBalance(
+            f"audience: {extracted} rows were staged, but {rejected} rejected + {duplicates} duplicates + {uploaded} "
+            f"accepted are {rejected + duplicates + uploaded}. Nothing is uploaded. Clear the build; if it happens "
+            "again, keep the run's folder and report it."
+        )
+    return {"extracted": extracted, "rejected": rejected, "duplicates": duplicates, "uploaded": uploaded}

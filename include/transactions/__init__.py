@@ -1,0 +1,1 @@
+"""Past purchases: building whole sessions into size-capped files, and the ledger of what was sent."""
