@@ -1,12 +1,66 @@
-"""What the installed distribution tells Airflow of itself: connection types, their forms, extra links."""
+"""What the installed distribution tells Airflow: connection types with their forms, and the buttons on tasks."""
 
 from typing import Any
 
+_TEXT = ["string", "null"]
+_SECONDS = {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 86400}
+
+
+def _field(label: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
+    return {"label": label, "schema": schema, "description": description}
+
+
+_ACCESS_FIELDS = {
+    "connect_seconds": _field("Connect time limit", _SECONDS, "Seconds to wait for a connection; 5 if empty."),
+    "read_seconds": _field("Read time limit", _SECONDS, "Seconds to wait for the next bytes; 120 if empty."),
+    "verify": _field(
+        "TLS verification", {"type": _TEXT}, "true (also if empty), false, or the path of a file with CA certificates."
+    ),
+}
+
 
 def get_provider_info() -> dict[str, Any]:
-    """The provider description, as Airflow's schema for it wants."""
+    """Airflow's entry point ``apache_airflow_provider``."""
     return {
         "package-name": "luigisbox-newsletter-airflow",
         "name": "Luigi's Box newsletter recommendations",
-        "description": "Audiences in, validated uploads, batches out.",
+        "description": "Audiences to Luigi's Box, recommendation batches back.",
+        "connection-types": [
+            {
+                "connection-type": "luigisbox",
+                "hook-class-name": "luigisbox.hooks.LuigisBoxHook",
+                "hook-name": "Luigi's Box",
+                "ui-field-behaviour": {
+                    "hidden-fields": ["schema"],
+                    "relabeling": {"login": "Tracker id", "password": "Private key"},
+                    "placeholders": {"host": "https://live.luigisbox.com", "login": "1234-5678"},
+                },
+                "conn-fields": {
+                    "public_key": _field("Public key", {"type": _TEXT}, "Only if it is not the tracker id."),
+                    "upload_seconds": _field(
+                        "Upload time limit", _SECONDS, "Seconds in which an upload must arrive; 600 if empty."
+                    ),
+                    **_ACCESS_FIELDS,
+                },
+            },
+            {
+                "connection-type": "luigisbox_batch",
+                "hook-class-name": "luigisbox.hooks.BatchLinkHook",
+                "hook-name": "Luigi's Box result link",
+                "ui-field-behaviour": {
+                    "hidden-fields": ["schema"],
+                    "relabeling": {"password": "Password, or bearer token if there is no login"},
+                    "placeholders": {"host": "https://example.com"},
+                },
+                "conn-fields": {
+                    "headers": _field(
+                        "Headers",
+                        {"type": _TEXT, "format": "password"},
+                        'A JSON object, if the link is opened by a header: {"X-Key": "…"}',
+                    ),
+                    **_ACCESS_FIELDS,
+                },
+            },
+        ],
+        "extra-links": ["luigisbox.extra_links.ResultLink", "luigisbox.extra_links.StagedManifest"],
     }

@@ -106,7 +106,7 @@ class Client:
             fit = rows * MAX_USERS_BYTES // size
             raise TooLarge(
                 f"users: {size:,} bytes for {rows:,} users, but Luigi's Box takes at most {MAX_USERS_BYTES:,} bytes; "
-                f"about {fit:,} of these users would fit. Nothing was sent. Narrow the audience, or use the shorter format csv."
+                f"about {fit:,} of these users would fit. Nothing was sent. Narrow the audience, or use format: csv."
             )
         upload = _upload("users", files, manifest, str(manifest["format"]))
         return self._upload(f"/v1/recommender/batching/{self.settings.tracker}/users", upload, resend_unknown=True)
@@ -202,9 +202,8 @@ class Client:
     def _post(self, session: VendorSession, path: str, body: MultipartBody) -> requests.Response:
         headers = {"Content-Type": body.content_type}
         try:
-            return session.post(
-                self.settings.base_url + path, data=cast(Any, body), headers=headers, auth=self._auth, stream=True
-            )
+            url, data = self.settings.base_url + path, cast(Any, body)
+            return session.post(url, data=data, headers=headers, auth=self._auth, stream=True)
         except Unreachable as error:
             if body.closing:
                 raise FateUnknown(f"{error} {_UNKNOWN}") from error

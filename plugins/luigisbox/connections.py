@@ -5,6 +5,7 @@ connection of a result link (type ``luigisbox_batch``, or ``http``): login and p
 a password alone for a bearer token, ``headers`` in the extra fields for anything else.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -145,6 +146,11 @@ def _verify(connection: ConnectionLike, extra: Mapping[str, Any]) -> bool | str:
 def _headers(connection: ConnectionLike, value: Any) -> dict[str, str]:
     if value is None or value == "":
         return {}
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = None
     if not isinstance(value, Mapping):
         raise _mistake(connection, "headers", 'must be a JSON object such as {"X-Key": "…"}')
     for name, content in value.items():

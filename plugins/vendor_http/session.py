@@ -115,7 +115,7 @@ def check_redirect(url: str, target: str) -> str:
         Redirected: another host, port or a downgrade; credentials and signed bodies stay with the host they are for.
     """
     absolute = urljoin(url, target)
-    here, there = _origin(url), _origin(absolute)
+    here, there = origin(url), origin(absolute)
     upgraded = here[0] == "http" and there == ("https", here[1], 443) and here[2] == 80
     if here != there and not upgraded:
         raise Redirected(
@@ -125,7 +125,8 @@ def check_redirect(url: str, target: str) -> str:
     return absolute
 
 
-def _origin(url: str) -> tuple[str, str, int]:
+def origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port of a URL."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
 

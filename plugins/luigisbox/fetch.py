@@ -1,0 +1,165 @@
+"""Fetching a batch: streamed to the staging store, hashed on the way, with a record of where it came from.
+
+The batch is written beside the others under a temporary name; only when it is whole does it get its folder, which is
+named after its SHA-256.
+"""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.auth import HTTPBasicAuth
+
+from include.errors import BadInput
+from include.recommendations.batches import batch_folder
+from include.recommendations.freshness import Seen
+from include.staging import write_json
+from luigisbox.connections import LinkAccess
+from luigisbox.result_link import HEAD_BYTES, public_link, seen_from, store_headers
+from vendor_http.errors import Unreachable, error_for_status
+from vendor_http.retry import Retry
+from vendor_http.session import VendorSession
+
+PIECE_BYTES = 1 << 20
+KEPT_HEADERS = ("etag", "last-modified", "content-length", "content-type", "date")
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A batch that lies in the staging store, and its fingerprint for later looks."""
+
+    folder: Path
+    seen: Seen
+
+
+def fetch_batch(
+    url: str, access: LinkAccess, root: Path, publisher: str, form: str, max_bytes: int, retry: Retry | None = None
+) -> Fetched:
+    """Fetch a batch into its folder.
+
+    Args:
+        url: the whole result link.
+        access: what opens it.
+        root: the staging store.
+        publisher: whose batch it is.
+        form: ``xml`` or ``json``; the file's extension.
+        max_bytes: a longer batch is refused.
+        retry: how patiently.
+
+    Raises:
+        TransientError: it could not be fetched whole; waiting may mend it.
+        PermanentError: it is refused.
+        BadInput: it is longer than ``max_bytes``.
+    """
+
+    def attempt(_number: int) -> Fetched:
+        with _temporary(root / publisher / "batches") as folder:
+            return _store(url, access, folder, batch_place=(root, publisher), form=form, max_bytes=max_bytes)
+
+    return (retry or Retry()).run(f"fetch of {public_link(url)}", attempt)
+
+
+def _store(
+    url: str, access: LinkAccess, folder: Path, *, batch_place: tuple[Path, str], form: str, max_bytes: int
+) -> Fetched:
+    started_at = _now()
+    raw = folder / f"raw.{form}"
+    with _opened(url, access) as (status, headers, pieces):
+        size, sha256, head = _save(pieces, raw, max_bytes)
+    promised = headers.get("content-length")
+    if promised is not None and int(promised) != size:
+        raise Unreachable(f"GET {public_link(url)}: {size:,} of {int(promised):,} bytes came.")
+    record = {
+        "url": public_link(url),
+        "status": status,
+        "headers": {name: headers.get(name) for name in KEPT_HEADERS},
+        "started_at": started_at,
+        "finished_at": _now(),
+        "bytes": size,
+        "sha256": sha256,
+        "content_length": int(promised) if promised is not None else None,
+    }
+    target = batch_folder(*batch_place, sha256)
+    _move(raw, target)
+    write_json(target / "fetch.json", record)
+    return Fetched(folder=target, seen=seen_from(headers, head))
+
+
+def _move(raw: Path, target: Path) -> None:
+    """Give the file its place; the same bytes may lie there already, from an earlier fetch."""
+    target.mkdir(parents=True, exist_ok=True)
+    raw.replace(target / raw.name)
+
+
+def _save(pieces: Iterator[bytes], path: Path, max_bytes: int) -> tuple[int, str, bytes]:
+    size, digest, head = 0, hashlib.sha256(), b""
+    with path.open("wb") as handle:
+        for piece in pieces:
+            size += len(piece)
+            if size > max_bytes:
+                raise BadInput(f"the batch is longer than batch.max_bytes ({max_bytes:,}); it was not kept")
+            if len(head) < HEAD_BYTES:
+                head += piece[: HEAD_BYTES - len(head)]
+            digest.update(piece)
+            handle.write(piece)
+    return size, digest.hexdigest(), head
+
+
+@contextmanager
+def _opened(url: str, access: LinkAccess) -> Iterator[tuple[int, dict[str, str], Iterator[bytes]]]:
+    if not url.startswith(("http://", "https://")):
+        with _opened_in_store(url) as opened:
+            yield opened
+        return
+    headers = {**access.headers, "Accept-Encoding": "identity"}
+    auth = HTTPBasicAuth(*access.basic) if access.basic else None
+    with (
+        VendorSession(access.timeouts, access.verify) as session,
+        session.get(url, headers=headers, auth=auth, stream=True) as response,
+    ):
+        if response.status_code != 200:
+            first = next(response.iter_content(4096), b"")
+            raise error_for_status(response.status_code, "GET", urlsplit(url).path, first, response.headers)
+        yield 200, {name.lower(): value for name, value in response.headers.items()}, _pieces(response, url)
+
+
+def _pieces(response: requests.Response, url: str) -> Iterator[bytes]:
+    try:
+        yield from response.iter_content(PIECE_BYTES)
+    except requests.RequestException as error:
+        raise Unreachable(f"GET {public_link(url)}: broke off ({type(error).__name__}).") from error
+
+
+@contextmanager
+def _opened_in_store(url: str) -> Iterator[tuple[int, dict[str, str], Iterator[bytes]]]:
+    from airflow.sdk import ObjectStoragePath
+
+    path: Any = ObjectStoragePath(url)
+    try:
+        headers = {**store_headers(path), "date": _now()}
+        with path.open("rb") as handle:
+            yield 200, headers, iter(lambda: handle.read(PIECE_BYTES), b"")
+    except OSError as error:
+        raise Unreachable(f"{public_link(url)}: cannot be read ({type(error).__name__}).") from error
+
+
+@contextmanager
+def _temporary(parent: Path) -> Iterator[Path]:
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".incoming-", dir=parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()

@@ -1,0 +1,225 @@
+"""The operators: upload of a user set, upload of past transactions, and the wait for the batch."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from include.errors import PipelineError
+from include.publishers.config import load_publisher
+from include.staging import staging_root, to_path
+from luigisbox.assets import user_set_accepted
+from luigisbox.extra_links import ResultLink, StagedManifest
+from luigisbox.hooks import LuigisBoxHook
+from luigisbox.retries import RETRY_POLICY
+from luigisbox.triggers import BatchTrigger
+
+if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
+    from airflow.sdk import Context
+
+    from luigisbox.wait import Wait
+
+
+class UploadUsersOperator(BaseOperator):
+    """Send the chunks of an audience run as one file; on success the list is the live one.
+
+    Returns ``{"user_set", "uri", "rows", "bytes", "sha256", "seconds", "attempts"}`` and puts the same on the events
+    of its outlets; an ``AssetAlias`` among them gets the publisher's own asset. A list that is empty, or older than
+    the live one, is not sent.
+
+    Args:
+        publisher: name of the publisher file. Templated.
+        run: URI of the audience run's folder. Templated.
+    """
+
+    template_fields: Sequence[str] = ("publisher", "run")
+    operator_extra_links = (StagedManifest(),)
+    ui_color = "#e8f4ea"
+
+    def __init__(self, *, publisher: str, run: str, **options: Any) -> None:
+        options.setdefault("retry_policy", RETRY_POLICY)
+        super().__init__(**options)
+        self.publisher = publisher
+        self.run = run
+        self.manifest_uri = ""
+        self.sent: dict[str, Any] = {}
+
+    def execute(self, context: "Context") -> dict[str, Any]:
+        """Check once more, send, note the accepted list, announce it."""
+        from luigisbox.uploads import manifest_uri, send_users
+
+        self.manifest_uri = manifest_uri(self.run)
+        connection = load_publisher(self.publisher).luigisbox.connection
+        figures = send_users(LuigisBoxHook(connection).client, staging_root(), self.publisher, to_path(self.run))
+        self.sent = figures
+        for outlet in self.outlets:
+            event = context["outlet_events"][outlet]
+            event.extra = dict(figures)
+            event.add(user_set_accepted(self.publisher), extra=dict(figures))
+        return figures
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> "OperatorLineage[Any, Any]":  # noqa: ARG002
+        """The staged chunks went in, the user set came out."""
+        from luigisbox.uploads import upload_lineage
+
+        return upload_lineage(self.publisher, self.run, "users", self.sent)
+
+
+class UploadTransactionsOperator(BaseOperator):
+    """Send the files of a transactions run, each at most once: the ledger knows what was sent already.
+
+    Returns ``{"files", "confirmed", "already_sent", "rows", "sessions", "bytes", "seconds"}``; rows, sessions and
+    bytes are those of all files of the run.
+
+    Args:
+        publisher: name of the publisher file. Templated.
+        run: URI of the transactions run's folder. Templated.
+    """
+
+    template_fields: Sequence[str] = ("publisher", "run")
+    operator_extra_links = (StagedManifest(),)
+    ui_color = "#e8f4ea"
+
+    def __init__(self, *, publisher: str, run: str, **options: Any) -> None:
+        options.setdefault("retry_policy", RETRY_POLICY)
+        super().__init__(**options)
+        self.publisher = publisher
+        self.run = run
+        self.manifest_uri = ""
+        self.sent: dict[str, Any] = {}
+
+    def execute(self, context: "Context") -> dict[str, Any]:
+        """Send what the ledger does not know as sent."""
+        from luigisbox.uploads import manifest_uri, send_transactions
+
+        self.manifest_uri = manifest_uri(self.run)
+        client = LuigisBoxHook(load_publisher(self.publisher).luigisbox.connection).client
+        by = f"{context['ti'].dag_id}/{context['ti'].task_id} {context['run_id']}"
+        self.sent = send_transactions(client, staging_root(), self.publisher, to_path(self.run), by)
+        return self.sent
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> "OperatorLineage[Any, Any]":  # noqa: ARG002
+        """The staged files went in, past transactions came out."""
+        from luigisbox.uploads import upload_lineage
+
+        return upload_lineage(self.publisher, self.run, "interactions", self.sent)
+
+
+class WaitForBatchOperator(BaseOperator):
+    """Wait until the result link shows a whole, fresh batch made of our list; fetch, parse and accept it.
+
+    Returns ``{"uri", "sha256", "rows", "users", "bytes", "user_set", "outcome"}`` with outcome ``fresh``,
+    ``previous`` or ``default_only``.
+
+    Args:
+        publisher: name of the publisher file. Templated.
+        user_set: name of the accepted list; empty: the live one. Templated.
+        deadline: ISO time; empty: ``deadline_minutes`` of the publisher file after the list was sent, or after the
+            run started if that is later. Templated.
+        on_deadline: ``fail``, ``use_previous`` or ``default_only``; empty: as the publisher file says. Templated.
+        deferrable: wait in the triggerer, not on a worker. Both ways run the same code.
+    """
+
+    template_fields: Sequence[str] = ("publisher", "user_set", "deadline", "on_deadline")
+    operator_extra_links = (ResultLink(),)
+    ui_color = "#fdf3d8"
+
+    def __init__(
+        self,
+        *,
+        publisher: str,
+        user_set: str = "",
+        deadline: str | None = None,
+        on_deadline: str | None = None,
+        deferrable: bool = True,
+        **options: Any,
+    ) -> None:
+        options.setdefault("retry_policy", RETRY_POLICY)
+        super().__init__(**options)
+        self.publisher = publisher
+        self.user_set = user_set
+        self.deadline = deadline
+        self.on_deadline = on_deadline
+        self.deferrable = deferrable
+        self.result_link = ""
+        self.batch: dict[str, Any] = {}
+
+    def execute(self, context: "Context") -> dict[str, Any]:
+        """Look once; what is there already is not waited for."""
+        from luigisbox.result_link import look_once
+        from luigisbox.wait import deadline_of, find_user_set
+
+        settings = load_publisher(self.publisher)
+        user_set = find_user_set(staging_root(), self.publisher, self.user_set)
+        run_started = getattr(context.get("dag_run"), "start_date", None)
+        deadline = deadline_of(self.deadline or "", user_set, run_started, settings.batch.deadline_minutes)
+        wait = self._wait(user_set.name, deadline)
+        event, _ = asyncio.run(look_once(wait.watch(), None, wait.reason))
+        return self._proceed(wait, event)
+
+    def resume(self, context: "Context", event: dict[str, Any] | None = None) -> dict[str, Any]:  # noqa: ARG002
+        """Go on after the trigger's one event, in a new process that knows nothing else.
+
+        Raises:
+            PipelineError: the event is missing or unknown.
+        """
+        from include.recommendations.freshness import Seen
+
+        if not event or event.get("status") not in ("found", "deadline", "error"):
+            raise PipelineError(f"{self.task_id}: the trigger's event is {event!r}; expected found, deadline or error")
+        refused = tuple(Seen.from_dict(seen) for seen in event["refused"])
+        return self._proceed(self._wait(event["user_set"], event["deadline"], refused), event)
+
+    def _proceed(self, wait: "Wait", event: dict[str, Any]) -> dict[str, Any]:
+        """Act on what the looks found, until there is a batch, or defer."""
+        from dataclasses import replace
+
+        from luigisbox.result_link import watch
+        from luigisbox.wait import Outcome, examine, stand_in
+        from vendor_http.errors import PermanentError
+
+        while True:
+            wait = replace(wait, reason=event["reason"] or wait.reason)
+            if event["status"] == "error":
+                raise PermanentError(f"{self.result_link}: {event['reason']} Waiting cannot mend that.")
+            result: Outcome | Wait = wait
+            if event["status"] == "found":
+                result = examine(wait)
+            elif event["status"] == "deadline":
+                result = stand_in(wait, self.on_deadline or wait.publisher.batch.on_deadline)
+            if isinstance(result, Outcome):
+                self.batch = result.as_dict()
+                return self.batch
+            wait = result
+            self.log.info("still waiting: %s", wait.reason)
+            if self.deferrable:
+                self.defer(trigger=BatchTrigger(**wait.trigger_arguments()), method_name="resume")
+            event = asyncio.run(watch(wait.watch()))
+
+    def _wait(self, user_set: str, deadline: float, refused: tuple[Any, ...] = ()) -> "Wait":
+        from luigisbox.connections import LinkAccess, link_access
+        from luigisbox.result_link import public_link
+        from luigisbox.wait import Wait, find_user_set
+
+        settings, access = load_publisher(self.publisher), LinkAccess()
+        if settings.batch.connection:
+            access = link_access(LuigisBoxHook.get_connection(settings.batch.connection))
+        wait = Wait(
+            root=staging_root(),
+            publisher=settings,
+            user_set=find_user_set(staging_root(), self.publisher, user_set),
+            deadline=deadline,
+            refused=refused,
+            access=access,
+        )
+        self.result_link = public_link(wait.url)
+        return wait
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> "OperatorLineage[Any, Any]":  # noqa: ARG002
+        """The link went in, the staged batch came out."""
+        from luigisbox.lineage import file_dataset, link_dataset, operator_lineage
+
+        output = file_dataset(self.batch["uri"])
+        return operator_lineage([link_dataset(self.result_link)], output, self.batch["rows"], self.batch["bytes"])

@@ -1,0 +1,228 @@
+"""One look at the result link, and the patient repetition of looks until something is worth fetching.
+
+A look is a conditional GET that is closed after the headers and the first 64 KiB, or a ``stat`` and the first 64 KiB
+where the link is a file or an object in a store. The trigger and the synchronous mode run the very same ``watch``.
+"""
+
+import asyncio
+import hashlib
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import formatdate
+from typing import Any
+from urllib.parse import urlsplit
+
+from include.errors import ConfigError
+from include.recommendations.freshness import Seen, still_waiting
+from luigisbox.connections import LinkAccess
+from luigisbox.shared_client import shared_client
+from vendor_http.errors import PermanentError, Redirected, error_for_status
+from vendor_http.session import MAX_REDIRECTS, check_redirect, origin
+
+HEAD_BYTES = 65_536
+_REDIRECTS = (301, 302, 303, 307, 308)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look found: something (``seen``), or why there is nothing new (``reason``)."""
+
+    seen: Seen | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What is waited for: the link, since when a batch counts, till when, and the looks that were refused already.
+
+    ``deadline`` is in epoch seconds; ``reason`` is the last one known, for the sentence at the deadline.
+    """
+
+    url: str
+    sent_at: datetime
+    deadline: float
+    poll_seconds: float
+    refused: Sequence[Seen] = ()
+    reason: str = "no look at the link yet"
+    access: LinkAccess = field(default_factory=LinkAccess)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Clock, sleep, chance and log of a watch; tests bring their own."""
+
+    clock: Callable[[], float] = time.time
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    chance: Callable[[], float] = random.random
+    log: Any = field(default_factory=lambda: logging.getLogger(__name__))
+
+
+def resolve_link(link: str, access: LinkAccess) -> str:
+    """The whole link: one that starts with ``/`` is on the host of the connection.
+
+    Raises:
+        ConfigError: it is on no host; or it is on another host than the connection, whose secrets are not for it.
+    """
+    if not link.startswith("/"):
+        if access.base_url and origin(link) != origin(access.base_url):
+            raise ConfigError(
+                f"batch.link: {public_link(link)} is not on the host of its connection, {access.base_url}"
+            )
+        return link
+    if not access.base_url:
+        raise ConfigError(f"batch.link: {link} needs a connection that names the host")
+    return access.base_url + link
+
+
+def public_link(url: str) -> str:
+    """A link as it may be shown: without credentials; a query is only hinted at."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{'?…' if parts.query else ''}"
+
+
+async def look(url: str, access: LinkAccess, known: Seen | None = None) -> Look:
+    """Look once; ``known`` is an earlier look whose validators make this one conditional.
+
+    Raises:
+        PermanentError: waiting cannot mend it (credentials refused, a redirect to another host).
+    """
+    import httpx
+
+    if not url.startswith(("http://", "https://")):
+        return await asyncio.to_thread(_look_in_store, url)
+    try:
+        async with shared_client(access.verify) as client:
+            return await _look_over_http(client, url, access, known)
+    except httpx.HTTPError as error:
+        return Look(reason=f"the link cannot be reached ({type(error).__name__}: {error})")
+
+
+async def _look_over_http(client: Any, url: str, access: LinkAccess, known: Seen | None) -> Look:
+    import httpx
+
+    headers = {**access.headers, "Accept-Encoding": "identity", **_conditions(known)}
+    limits = httpx.Timeout(access.timeouts.read, connect=access.timeouts.connect)
+    auth = httpx.BasicAuth(*access.basic) if access.basic else None
+    for _ in range(MAX_REDIRECTS + 1):
+        async with client.stream("GET", url, headers=headers, auth=auth, timeout=limits) as response:
+            if response.status_code in _REDIRECTS and "location" in response.headers:
+                url = check_redirect(url, response.headers["location"])
+                continue
+            return await _judge_answer(response, url)
+    raise Redirected(f"{public_link(url)}: more than {MAX_REDIRECTS} redirects")
+
+
+async def _judge_answer(response: Any, url: str) -> Look:
+    if response.status_code == 304:
+        return Look(reason="it has not changed since the last look (304)")
+    head = bytearray()
+    async for piece in response.aiter_raw():
+        head += piece
+        if len(head) >= HEAD_BYTES:
+            break
+    if response.status_code == 200:
+        return Look(seen=seen_from(response.headers, bytes(head[:HEAD_BYTES])))
+    if response.status_code in (403, 404, 410):
+        return Look(reason=f"nothing is published at the link yet (answered {response.status_code})")
+    error = error_for_status(response.status_code, "GET", urlsplit(url).path, bytes(head[:4096]), response.headers)
+    if isinstance(error, PermanentError):
+        raise error
+    return Look(reason=str(error))
+
+
+def seen_from(headers: Any, head: bytes) -> Seen:
+    """The fingerprint of an answer: validators, length, and the hash of its first 64 KiB."""
+    length = headers.get("content-length")
+    return Seen(
+        etag=headers.get("etag"),
+        last_modified=headers.get("last-modified"),
+        length=int(length) if length is not None and length.isdigit() else None,
+        head_sha256=hashlib.sha256(head[:HEAD_BYTES]).hexdigest(),
+    )
+
+
+def _conditions(known: Seen | None) -> dict[str, str]:
+    """An ETag is exact; the date is sent only where there is none."""
+    if known and known.etag:
+        return {"If-None-Match": known.etag}
+    if known and known.last_modified:
+        return {"If-Modified-Since": known.last_modified}
+    return {}
+
+
+def store_headers(path: Any) -> dict[str, str]:
+    """What a file or an object says about itself, in the words of HTTP.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    stat = path.stat()
+    more = getattr(stat, "_info", {})
+    etag = more.get("ETag") or more.get("etag") or f'"{int(stat.st_mtime * 1000):x}-{stat.st_size:x}"'
+    return {
+        "etag": str(etag),
+        "last-modified": formatdate(stat.st_mtime, usegmt=True),
+        "content-length": str(stat.st_size),
+    }
+
+
+def _look_in_store(url: str) -> Look:
+    from airflow.sdk import ObjectStoragePath
+
+    path: Any = ObjectStoragePath(url)
+    try:
+        headers = store_headers(path)
+        with path.open("rb") as handle:
+            return Look(seen=seen_from(headers, handle.read(HEAD_BYTES)))
+    except FileNotFoundError:
+        return Look(reason="nothing is published at the link yet (no such file)")
+    except OSError as error:
+        return Look(reason=f"the link cannot be read ({type(error).__name__})")
+
+
+async def watch(what: Watch, around: Surroundings | None = None) -> dict[str, Any]:
+    """Look again and again until something is worth fetching, or the deadline.
+
+    Returns:
+        ``{"status": "found" | "deadline" | "error", "reason": why it was waiting, or what is wrong}``
+    """
+    here = around or Surroundings()
+    told, reason, known = "", what.reason, what.refused[-1] if what.refused else None
+    pause = what.poll_seconds * here.chance()
+    while (left := what.deadline - here.clock()) > 0:
+        await here.sleep(min(pause, left))
+        event, known = await look_once(what, known, reason)
+        if event["status"] != "waiting":
+            return event
+        reason = event["reason"]
+        if reason != told:
+            here.log.info("still waiting: %s", reason)
+            told = reason
+        pause = what.poll_seconds * (0.9 + 0.2 * here.chance())
+    return {"status": "deadline", "reason": reason}
+
+
+async def look_once(what: Watch, known: Seen | None, reason: str) -> tuple[dict[str, Any], Seen | None]:
+    """One look and what it means.
+
+    Args:
+        what: is waited for.
+        known: the look before; an unchanged link keeps its reason.
+        reason: why the look before was not enough.
+
+    Returns:
+        an event like that of ``watch``, or with status ``waiting``; and the look to compare the next one with.
+    """
+    try:
+        found = await look(what.url, what.access, known)
+    except (PermanentError, ConfigError) as error:
+        return {"status": "error", "reason": str(error)}, known
+    if found.seen is None:
+        unchanged = known is not None and "(304)" in (found.reason or "")
+        return {"status": "waiting", "reason": reason if unchanged else found.reason}, known
+    why = still_waiting(found.seen, what.refused, what.sent_at)
+    return {"status": "waiting" if why else "found", "reason": why or ""}, found.seen

@@ -1,0 +1,85 @@
+"""The trigger behind the wait: it only looks. It downloads nothing, holds no data and no secret.
+
+All it needs is in its arguments, with an absolute deadline, so a restarted triggerer just goes on; all that the
+resumed task needs is in its one event.
+"""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+
+from airflow.sdk import BaseHook
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+
+class BatchTrigger(BaseTrigger):
+    """Waits until the result link shows something worth fetching, or until the deadline.
+
+    Args:
+        link: the result link; one that starts with ``/`` is on the connection's host.
+        connection_id: the connection that opens it, or None.
+        poll_seconds: pause between looks, before jitter.
+        sent_at: ISO time when the user set was sent; an older batch is not worth fetching.
+        deadline: epoch seconds.
+        refused: fingerprints of batches that were fetched and refused.
+        reason: why the last one was refused.
+        user_set: name of the list; only handed on to the task that resumes.
+    """
+
+    def __init__(
+        self,
+        link: str,
+        connection_id: str | None,
+        poll_seconds: float,
+        sent_at: str,
+        deadline: float,
+        refused: list[dict[str, Any]],
+        reason: str,
+        user_set: str,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.link = link
+        self.connection_id = connection_id
+        self.poll_seconds = poll_seconds
+        self.sent_at = sent_at
+        self.deadline = deadline
+        self.refused = refused
+        self.reason = reason
+        self.user_set = user_set
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """All it needs to go on in another process."""
+        names = ("link", "connection_id", "poll_seconds", "sent_at", "deadline", "refused", "reason", "user_set")
+        return "luigisbox.triggers.BatchTrigger", {name: getattr(self, name) for name in names}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Watch the link; yield one event."""
+        from include.errors import ConfigError
+
+        try:
+            event = await self._watch()
+        except ConfigError as error:
+            event = {"status": "error", "reason": str(error)}
+        handed_on = {"refused": self.refused, "user_set": self.user_set, "deadline": self.deadline}
+        yield TriggerEvent({**event, **handed_on})  # type: ignore[no-untyped-call]
+
+    async def _watch(self) -> dict[str, Any]:
+        from include.recommendations.freshness import Seen
+        from luigisbox.connections import LinkAccess, link_access
+        from luigisbox.result_link import Surroundings, Watch, resolve_link, watch
+        from luigisbox.shared_client import shared_client
+
+        access = LinkAccess()
+        if self.connection_id:
+            access = link_access(await BaseHook.aget_connection(self.connection_id))
+        what = Watch(
+            url=resolve_link(self.link, access),
+            sent_at=datetime.fromisoformat(self.sent_at),
+            deadline=self.deadline,
+            poll_seconds=self.poll_seconds,
+            refused=[Seen.from_dict(seen) for seen in self.refused],
+            reason=self.reason,
+            access=access,
+        )
+        async with shared_client(access.verify):
+            return await watch(what, Surroundings(log=self.log))
