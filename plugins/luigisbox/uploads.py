@@ -1,11 +1,10 @@
 """What the upload operators do, apart from Airflow: last checks, the sending, and the notes about it."""
 
 import logging
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from include.errors import BadInput, PipelineError
+from include.errors import BadInput
 from include.publishers.config import load_publisher
 from include.staging import MANIFEST, Ref, read_json, to_path
 from vendor_http.errors import FateUnknown, PermanentError
@@ -17,10 +16,6 @@ if TYPE_CHECKING:
     from luigisbox.client import Client
 
 log = logging.getLogger(__name__)
-
-
-class OlderThanLive(PipelineError):
-    """The list is older than the one it would replace."""
 
 
 def manifest_uri(run: str) -> str:
@@ -41,9 +36,7 @@ def send_users(client: "Client", root: Path, publisher: str, run: Path) -> dict[
     manifest = _manifest(run, "audience")
     if not manifest["rows"]:
         raise BadInput(f"{run}: the list is empty; an empty list is never sent, it would delete the live one")
-    live = user_sets.live(root, publisher)
-    if live is not None:
-        _check_not_older(manifest, live.name, live.record)
+    user_sets.refuse_if_older(user_sets.live(root, publisher), manifest["as_of"])
     receipt = client.upload_users([run / chunk["name"] for chunk in manifest["chunks"]], manifest)
     answer = {**receipt.answer, "seconds": receipt.seconds, "attempts": receipt.attempts}
     user_set = user_sets.accept(
@@ -138,15 +131,6 @@ def _manifest(run: Path, kind: str) -> dict[str, Any]:
     if manifest.get("kind") != kind:
         raise BadInput(f"{run / MANIFEST}: kind is {manifest.get('kind')!r}, expected {kind!r}")
     return manifest
-
-
-def _check_not_older(manifest: dict[str, Any], name: str, live: dict[str, Any]) -> None:
-    """A guard judged this before; a newer list may have been accepted since."""
-    if datetime.fromisoformat(manifest["as_of"]) < datetime.fromisoformat(live["as_of"]):
-        raise OlderThanLive(
-            f"this list is as of {manifest['as_of']}, the live one ({name}) as of {live['as_of']}. Nothing was sent, "
-            "the live list stays. An old run that is repeated builds and compares, but never replaces a newer list."
-        )
 
 
 def upload_lineage(publisher: str, run: str, room: str, sent: dict[str, Any]) -> "OperatorLineage[Any, Any]":

@@ -97,9 +97,10 @@ class FateUnknown(VendorError):
 
 _KINDS: dict[int, tuple[type[VendorError], str]] = {
     400: (Invalid, "The content is refused: correct it."),
-    401: (Unauthorized, "Check tracker id, private key and this machine's clock."),
+    401: (Unauthorized, "Check account, key and this machine's clock."),
     403: (Unauthorized, "The credentials do not open this."),
-    404: (NotFound, "Check host, tracker id and path."),
+    404: (NotFound, "Check host, path and account."),
+    408: (TooSlow, "It took longer than allowed; nothing was stored."),
     409: (Conflict, "It is there already, or changed meanwhile."),
     410: (NotFound, "It is gone."),
     413: (TooLarge, "Send less at once."),
