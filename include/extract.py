@@ -122,8 +122,8 @@ def _as_text(batch: Sequence[Sequence[Any]], places: dict[str, int | None]) -> t
         if place is None or not batch:
             arrays[name] = pa.nulls(len(batch), pa.string())
         else:
-            arrays[name], refused = _column(name, values[place])
-            bad |= refused
+            arrays[name], faults = _column(name, values[place])
+            bad |= faults
     refused = [
         {name: None if place is None else _shown(values[place][row]) for name, place in places.items()}
         | {"reason": bad[row]}

@@ -1,6 +1,7 @@
 """What customer ids look like; a list whose shapes moved away from the live list's is probably of other ids."""
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -28,10 +29,10 @@ def count_shapes(ids: pa.Array) -> dict[str, int]:
     return {**counts, "other": len(left)}
 
 
-def _uuids(ids: pa.Array) -> np.ndarray:
+def _uuids(ids: pa.Array) -> npt.NDArray[np.bool_]:
     """Which ids are laid out as a UUID; looks at bytes, much faster than a pattern."""
     offsets = np.frombuffer(ids.buffers()[1], np.int64)[ids.offset : ids.offset + len(ids) + 1]
-    found = np.diff(offsets) == 36
+    found: npt.NDArray[np.bool_] = np.diff(offsets) == 36
     if found.any():
         text = np.frombuffer(ids.buffers()[2], np.uint8)
         starts = np.where(found, offsets[:-1], 0)

@@ -1,0 +1,208 @@
+"""May this list replace the live one? The last look before an upload that nobody can undo.
+
+The new list is compared with the last list that was *accepted*; a list that was refused or held leaves that
+baseline alone. ``pass`` goes on, ``hold`` waits for a person, ``refuse`` needs other data or other thresholds.
+Figures and samples are for people; samples are masked, no whole id leaves this room.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import duckdb
+
+from include.audience.build import ACCEPTED, REJECTS
+from include.audience.user_sets import UserSet
+from include.engine import open_engine
+from include.publishers.config import Guard
+from include.staging import MANIFEST, read_json, write_json
+
+VERDICT = "verdict.json"
+SAMPLES = 10
+_HOW_TO_GO_ON = {
+    "pass": "",
+    "hold": "Nothing is uploaded; the live list stays. Look at the figures and samples. If the list is right, trigger "
+    "the DAG again with accept_held=true. If not, mend the source or its query and run again.",
+    "refuse": "Nothing is uploaded; the live list stays. Mend the source or its query and run again; if the list is "
+    "right as it is, change the keys named above in the publisher file. accept_held does not pass a refusal.",
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the guard decided, and why."""
+
+    verdict: Literal["pass", "hold", "refuse"]
+    reasons: list[str]
+    figures: dict[str, Any]
+    samples: list[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    def sentence(self) -> str:
+        """Several lines for a log: the verdict, why, what the lists look like, how to go on."""
+        against = f"the live list {self.figures['live']}" if self.figures["live"] else "no live list yet"
+        lines = [f"{self.verdict.upper()}: a list of {self.figures['users']:,} users, compared with {against}."]
+        lines += [f"  - {reason}" for reason in self.reasons]
+        if self.samples:
+            lines.append(f"Samples, masked: {', '.join(self.samples)}")
+        return "\n".join([*lines, *filter(None, [_HOW_TO_GO_ON[self.verdict]])])
+
+
+class Finding(NamedTuple):
+    """A rule that applied."""
+
+    verdict: Literal["hold", "refuse"]
+    reason: str
+
+
+def judge(run: Path, live: UserSet | None, settings: Guard) -> Verdict:
+    """Compare the list of a run with the live one; the verdict is also written to ``run/verdict.json``.
+
+    Args:
+        run: the folder of the audience run, with its manifest.
+        live: the last accepted list, None if there is none.
+        settings: the thresholds of the publisher.
+    """
+    manifest = read_json(run / MANIFEST)
+    with open_engine(run / ".guard") as engine:
+        figures = _figures(engine, run, manifest, live)
+        findings = [*_on_its_own(figures, manifest, settings), *_against(figures, settings)]
+        found = {finding.verdict for finding in findings}
+        outcome: Literal["pass", "hold", "refuse"] = "refuse" if "refuse" in found else "hold" if found else "pass"
+        samples = _samples(engine, run, live) if findings else []
+    # Refusals first: they decide.
+    reasons = [finding.reason for finding in sorted(findings, key=lambda finding: finding.verdict != "refuse")]
+    verdict = Verdict(outcome, reasons, figures, samples)
+    write_json(run / VERDICT, verdict.as_dict())
+    return verdict
+
+
+def mask(value: str) -> str:
+    """An id that people can recognise and nobody can use: at most two characters, and the length (``12…(7)``)."""
+    return f"{ascii(value[: min(2, len(value) // 3)])[1:-1]}…({len(value)})"
+
+
+def _figures(
+    engine: duckdb.DuckDBPyConnection, run: Path, manifest: dict[str, Any], live: UserSet | None
+) -> dict[str, Any]:
+    users, books = manifest["rows"], manifest["books"]
+    figures = {
+        "users": users,
+        **{key: books[key] for key in ("extracted", "rejected", "duplicates")},
+        "rejected_percent": _percent(books["rejected"], books["extracted"]),
+        "reject_reasons": {reason: rows for reason, rows in manifest["reasons"].items() if reason != "duplicate"},
+        "as_of": manifest["as_of"],
+        "live": live.name if live else None,
+    }
+    if live is None:
+        return figures
+    before = live.record["rows"]
+    kept = _kept(engine, run / ACCEPTED, live, manifest)
+    return figures | {
+        "live_users": before,
+        "live_as_of": live.record["as_of"],
+        "kept": kept,
+        "added": users - kept,
+        "removed": before - kept,
+        "shrink_percent": _percent(before - users, before),
+        "grow_percent": _percent(users - before, before),
+        "added_percent": _percent(users - kept, before),
+        "removed_percent": _percent(before - kept, before),
+        "shape_points": {
+            shape: round(_percent(rows, users) - _percent(live.record["shapes"].get(shape, 0), before), 2)
+            for shape, rows in manifest["shapes"].items()
+        },
+    }
+
+
+def _kept(engine: duckdb.DuckDBPyConnection, accepted: Path, live: UserSet, manifest: dict[str, Any]) -> int:
+    """How many ids both lists have."""
+    if manifest["sha256"] == live.record["sha256"]:
+        return int(manifest["rows"])
+    counted = engine.execute(
+        "SELECT count(*) FROM read_parquet(?) SEMI JOIN read_parquet(?) USING (auth_user_id)",
+        [str(accepted), str(live.ids)],
+    ).fetchone()
+    assert counted is not None
+    return int(counted[0])
+
+
+def _on_its_own(figures: dict[str, Any], manifest: dict[str, Any], settings: Guard) -> Iterator[Finding]:
+    """Rules that need no live list."""
+    users = figures["users"]
+    if not manifest["complete"]:
+        yield Finding("refuse", "the source is not proven complete: a part is missing or was not read to its end")
+    if users == 0:
+        yield Finding("refuse", "the list is empty; uploading it would delete the live list")
+    elif users < settings.min_users:
+        yield Finding("refuse", f"{users:,} users are fewer than guard.min_users = {settings.min_users:,}")
+    reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in figures["reject_reasons"].items())
+    yield from _above(
+        figures["rejected_percent"],
+        f"{figures['rejected']:,} of {figures['extracted']:,} extracted rows were rejected ({reasons})",
+        settings,
+        "reject_percent",
+    )
+
+
+def _against(figures: dict[str, Any], settings: Guard) -> Iterator[Finding]:
+    """Rules that compare with the live list."""
+    if figures["live"] is None:
+        return
+    if datetime.fromisoformat(figures["as_of"]) < datetime.fromisoformat(figures["live_as_of"]):
+        yield Finding(
+            "refuse",
+            f"the list is of {figures['as_of']}, older than the live list's {figures['live_as_of']}; a backfill never "
+            "replaces a newer list, and no key changes that",
+        )
+    size = f"{figures['live_users']:,} → {figures['users']:,} users"
+    yield from _above(figures["shrink_percent"], f"shrunk, {size}", settings, "shrink_percent")
+    yield from _above(figures["grow_percent"], f"grown, {size}", settings, "grow_percent")
+    for change in ("removed", "added"):
+        text = f"{figures[change]:,} ids {change}, measured against the live list's {figures['live_users']:,}"
+        yield from _above(figures[f"{change}_percent"], text, settings, "churn_percent")
+    moved = {shape: points for shape, points in figures["shape_points"].items() if points}
+    described = ", ".join(f"{shape} {points:+g} points" for shape, points in moved.items())
+    furthest = max(map(abs, moved.values()), default=0)
+    yield from _above(furthest, f"ids look different from the live list's: {described}", settings, "format_percent")
+
+
+def _above(percent: float, text: str, settings: Guard, key: str) -> Iterator[Finding]:
+    """A finding if the share is above ``refuse_{key}``, or else above ``hold_{key}``; not every key has both."""
+    verdicts: tuple[Literal["refuse"], Literal["hold"]] = ("refuse", "hold")
+    for verdict in verdicts:
+        most = getattr(settings, f"{verdict}_{key}", None)
+        if most is not None and percent > most:
+            yield Finding(verdict, f"{text}: {percent:g} %, more than guard.{verdict}_{key} = {most:g}")
+            return
+
+
+def _samples(engine: duckdb.DuckDBPyConnection, run: Path, live: UserSet | None) -> list[str]:
+    """Up to ten ids that were removed, added or rejected; the same ones each time."""
+    new, rejects = str(run / ACCEPTED), str(run / REJECTS)
+    difference = "FROM read_parquet(?) AS here ANTI JOIN read_parquet(?) AS there USING (auth_user_id) SELECT here.auth_user_id"
+    sources = [
+        ("rejected", "SELECT auth_user_id FROM read_parquet(?) WHERE reason <> 'duplicate'", [rejects]),
+    ]
+    if live:
+        sources += [("removed", difference, [str(live.ids), new]), ("added", difference, [new, str(live.ids)])]
+    found = {
+        what: engine.execute(f"{query} ORDER BY ALL LIMIT {SAMPLES}", files).fetchall()
+        for what, query, files in sources
+    }
+    # In turns, so that each kind is seen.
+    return [
+        f"{what} {'null' if rows[place][0] is None else mask(rows[place][0])}"
+        for place in range(SAMPLES)
+        for what, rows in found.items()
+        if place < len(rows)
+    ][:SAMPLES]
+
+
+def _percent(part: int, whole: int) -> float:
+    return round(100 * part / whole, 2) if whole else 0.0
