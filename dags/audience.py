@@ -3,7 +3,7 @@
 from airflow.sdk import dag
 
 from include.publishers.config import Publisher, load_publisher, publisher_names
-from pipeline.assets import user_set_accepted
+from luigisbox.assets import user_set_accepted
 from pipeline.audience import audience
 from pipeline.forms import ACCEPT_HELD, AUDIENCE, WINDOW
 from pipeline.schedules import START, TASK_DEFAULTS, timetable

@@ -1,8 +1,16 @@
-"""The asset that an accepted user set is, for the operator that confirms it and the DAGs that wait for it."""
+"""The events other DAGs can be scheduled on."""
 
-from airflow.sdk import Asset
+from airflow.sdk import Asset, AssetAlias
+
+RECOMMENDATIONS_READY = AssetAlias("recommendations_ready")
+"""Through it a run announces the publisher's own asset; which publisher, a campaign knows only when it runs."""
 
 
 def user_set_accepted(publisher: str) -> Asset:
     """Luigi's Box has accepted a new user set of this publisher."""
     return Asset(name=f"user_set_{publisher}", uri=f"luigisbox://{publisher}/user_set", group="luigisbox")
+
+
+def recommendations_ready(publisher: str) -> Asset:
+    """A fresh batch of this publisher was delivered; the event's extra holds its figures."""
+    return Asset(name=f"recommendations_{publisher}", uri=f"luigisbox://{publisher}/recommendations", group="luigisbox")

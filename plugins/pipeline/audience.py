@@ -38,12 +38,12 @@ def split(plan: Plan) -> list[dict[str, int | None]]:
 
 
 @task
-def build(plan: Plan) -> dict[str, Any]:
+def build(plan: Plan, parts: list[dict[str, Any]]) -> dict[str, Any]:
     """Validate, de-duplicate and write the chunks."""
     from include.audience.build import build_audience
 
     settings = load_publisher(plan["publisher"]).audience
-    manifest = build_audience(to_path(plan["run"]), settings, datetime.fromisoformat(plan["as_of"]))
+    manifest = build_audience(to_path(plan["run"]), settings, datetime.fromisoformat(plan["as_of"]), len(parts))
     log.info("books: %s; refused for: %s", manifest["books"], manifest["reasons"] or "nothing")
     return {**manifest["books"], "reasons": manifest["reasons"], "chunks": len(manifest["chunks"])}
 
@@ -79,6 +79,7 @@ def audience(publisher: str, outlets: list[Asset]) -> tuple[XComArg, XComArg]:
         what ``plan`` and ``upload`` return; the upload's ``user_set`` is the accepted list's name.
     """
     the_plan = plan(publisher)
+    parts = split(the_plan)
     pull = PullAudienceOperator.partial(
         task_id="pull",
         publisher=the_plan["publisher"],
@@ -86,8 +87,8 @@ def audience(publisher: str, outlets: list[Asset]) -> tuple[XComArg, XComArg]:
         window=the_plan["window"],
         sql=the_plan["sql"],
         file=the_plan["file"],
-    ).expand(partition=split(the_plan))
-    built, judged = build(the_plan), judge(the_plan)
+    ).expand(partition=parts)
+    built, judged = build(the_plan, parts), judge(the_plan)
     upload = UploadUsersOperator(
         task_id="upload",
         publisher=the_plan["publisher"],

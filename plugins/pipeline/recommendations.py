@@ -8,8 +8,8 @@ from airflow.sdk.definitions.xcom_arg import XComArg
 
 from include.publishers.config import load_publisher
 from include.staging import staging_root, to_path
+from luigisbox.assets import RECOMMENDATIONS_READY, recommendations_ready
 from luigisbox.operators import WaitForBatchOperator
-from pipeline.assets import RECOMMENDATIONS_READY, recommendations_ready
 from pipeline.plan import Plan, resolve
 
 log = logging.getLogger(__name__)
