@@ -78,7 +78,7 @@ def render(
     Raises:
         ConfigError: the template has a mistake, uses a name that is not there, or comes out empty.
     """
-    from jinja2 import TemplateError
+    from jinja2 import StrictUndefined, TemplateError
 
     names = {
         "publisher": publisher,
@@ -86,8 +86,10 @@ def render(
         "partitions": partition["of"],
         **{f"window_{edge}": _moment(text) for edge, text in (window or {}).items()},
     }
+    environment = context["task"].get_template_env()
+    environment.undefined = StrictUndefined  # a name that is not there must not become nothing in SQL
     try:
-        rendered = context["task"].render_template(template, cast("Context", {**context, **names}))
+        rendered = context["task"].render_template(template, cast("Context", {**context, **names}), environment)
     except TemplateError as error:
         hint = "; this run has no window: give window_start and window_end" if not window else ""
         raise ConfigError(
