@@ -1,0 +1,104 @@
+"""``python -m include.sandbox``: the sandbox as a server, until Ctrl-C."""
+
+import argparse
+import logging
+import signal
+import sys
+from datetime import date
+from pathlib import Path
+
+from include.errors import PipelineError
+from include.sandbox.parts import Parts
+from include.sandbox.server import listen, server_for, url_of
+from include.sandbox.settings import (
+    ALGORITHMS,
+    DEFAULT_PRIVATE_KEY,
+    DEFAULT_TRACKER,
+    DEFAULT_TYPES,
+    Settings,
+    parse_types,
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the sandbox; gives the exit code: 0 after Ctrl-C or SIGTERM, 2 if a setting is wrong."""
+    options = vars(_parser().parse_args(arguments))
+    host, port = options.pop("host"), options.pop("port")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    try:
+        settings = Settings(**{name: value for name, value in options.items() if value is not None})
+        listener = listen(host, port)
+        parts = Parts(settings)
+    except (PipelineError, OSError) as error:
+        print(f"sandbox: {error}", file=sys.stderr)
+        return 2
+    server = server_for(parts, listener)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)  # uvicorn raises them once more after it has stopped
+    print(_greeting(parts, url_of(listener)), flush=True)
+    server.run(sockets=[listener])
+    print(f"Stopped. What was uploaded and published is kept in {settings.state}", flush=True)
+    return 0
+
+
+def _greeting(parts: Parts, url: str) -> str:
+    settings = parts.settings
+    key = DEFAULT_PRIVATE_KEY if settings.private_key == DEFAULT_PRIVATE_KEY else "(the one that you set)"
+    return "\n".join(
+        (
+            f"Sandbox of Luigi's Box at {url}",
+            f"  health       {url}/health",
+            f"  tracker      {settings.tracker}",
+            f"  private key  {key}",
+            f"  result link  {parts.publisher.base_url}/batches/{settings.tracker}.xml (or .json)",
+            f"  state        {settings.state}",
+            "Ctrl-C stops it.",
+        )
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m include.sandbox", description="A local stand-in for Luigi's Box.")
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    add("--port", type=int, default=8090, help="port to listen on; 0 finds a free one (default: %(default)s)")
+    add("--state", type=Path, required=True, metavar="DIR", help="where all state lies; it survives a restart")
+    add("--tracker", help=f"tracker id (default: {DEFAULT_TRACKER})")
+    add("--private-key", help=f"private key (default: {DEFAULT_PRIVATE_KEY})")
+    add("--public-key", help="public key, if it is another one than the tracker id")
+    types = ",".join(f"{name}={slots}" for name, slots in DEFAULT_TYPES.items())
+    add(
+        "--types",
+        type=_types,
+        metavar="NAME=SLOTS[:ALGORITHM],…",
+        help=f"recommendation types; algorithms are {', '.join(ALGORITHMS)} (default: {types})",
+    )
+    add("--today", type=date.fromisoformat, metavar="DATE", help="the day batches are computed for (default: today)")
+    add("--publish-after", type=float, metavar="SECONDS", help="publish so long after each upload of users")
+    add("--publish-every", type=float, metavar="SECONDS", help="publish at this interval")
+    add("--catalogue", type=Path, metavar="FILE", help="CSV or Parquet file with columns id, title[, category]")
+    add("--public-url", metavar="URL", help="how others reach this server, for links in batches")
+    add("--upload-seconds", type=float, metavar="SECONDS", help="an upload must arrive within this (default: 600)")
+    add("--users-limit", type=int, metavar="BYTES", help="largest file of users (default: 300000000)")
+    add("--transactions-limit", type=int, metavar="BYTES", help="largest transactions file (default: 1000000000)")
+    add("--link-basic", metavar="USER:PASSWORD", help="the result link demands HTTP basic credentials")
+    add("--link-bearer", metavar="TOKEN", help="the result link demands this bearer token")
+    add("--link-header", metavar="NAME: VALUE", help="the result link demands this header")
+    add("--memory-limit", metavar="SIZE", help="memory for computing a batch (default: 1GB)")
+    return parser
+
+
+def _types(text: str) -> dict[str, int | str]:
+    pairs = [pair.strip().rpartition("=") for pair in text.split(",") if pair.strip()]
+    types: dict[str, int | str] = {name: slots for name, _, slots in pairs}
+    if len(types) != len(pairs):
+        raise argparse.ArgumentTypeError(f"came {text!r}; a name stands in it twice, or without =SLOTS")
+    try:
+        parse_types(types)
+    except PipelineError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return types
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""How the sandbox says no: one exception, one JSON shape."""
+
+from collections.abc import Mapping
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+
+class Refused(Exception):
+    """The request is refused; becomes an answer with a JSON reason, never with a customer's data."""
+
+    def __init__(
+        self, status: int, reason: str, *, line: int | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.status, self.reason, self.line, self.headers = status, reason, line, headers
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its request was whole; nobody waits for an answer."""
+
+
+async def answer_refusal(_request: Request, error: Exception) -> JSONResponse:
+    """``{"reason", "line"?, "exception_details"}`` with the status of the refusal."""
+    assert isinstance(error, Refused)
+    content: dict[str, object] = {"reason": error.reason}
+    if error.line is not None:
+        content |= {"line": error.line, "exception_details": {"file": [error.reason]}}
+    return JSONResponse(content, error.status, headers=error.headers)
+
+
+async def answer_nobody(_request: Request, _error: Exception) -> JSONResponse:
+    """An answer for the journal alone: the client is gone."""
+    return JSONResponse({"reason": "the client closed the connection"}, 400)
+
+
+async def answer_http_error(_request: Request, error: Exception) -> JSONResponse:
+    """404 and 405 of the router, in the same shape."""
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"reason": error.detail}, error.status_code, headers=error.headers)
