@@ -1,0 +1,57 @@
+"""The ``python`` delivery: a callable of the user's own, named by a dotted path, given one part at a time."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from include.errors import ConfigError, PipelineError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def run_callable(dotted: str, frame: "pd.DataFrame", context: dict[str, Any]) -> int:
+    """Call ``package.module.function`` or ``package.module:function`` with one part.
+
+    Args:
+        dotted: where the callable is.
+        frame: the rows of the part, columns as ``rows.SCHEMA``.
+        context: ``publisher``, ``batch``, ``part``, ``delivery`` and ``out``, the path of the delivery's folder.
+
+    Returns:
+        rows: what the callable returned, or all rows of the frame if it returned None.
+
+    Raises:
+        ConfigError: there is no such callable.
+        PipelineError: it returned something else than a count.
+        Exception: what the callable raised, with a note that says which part it was.
+    """
+    function = _find(dotted)
+    rows = len(frame)
+    try:
+        answer = function(frame, context)
+    except Exception as error:
+        error.add_note(f"delivery {context.get('delivery')}: raised by {dotted} in part {context.get('part')}")
+        raise
+    if answer is None:
+        return rows
+    if isinstance(answer, bool) or not isinstance(answer, int) or answer < 0:
+        raise PipelineError(
+            f"delivery {context.get('delivery')}: {dotted} returned {type(answer).__name__}; "
+            "it must return None or how many rows it handled"
+        )
+    return answer
+
+
+def _find(dotted: str) -> Callable[..., Any]:
+    module_name, _, name = dotted.replace(":", ".").rpartition(".")
+    try:
+        function = getattr(import_module(module_name), name, None)
+    except ModuleNotFoundError as error:
+        if error.name and module_name.startswith(error.name):
+            raise ConfigError(f"callable {dotted}: there is no module {error.name}; is it on PYTHONPATH?") from error
+        raise
+    if not callable(function):
+        raise ConfigError(f"callable {dotted}: module {module_name} has no callable {name}")
+    found: Callable[..., Any] = function
+    return found

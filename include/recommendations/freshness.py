@@ -1,0 +1,210 @@
+"""Is this batch the one made after our upload, from our list? Judged by evidence, and kept with the batch.
+
+``still_waiting`` is for the trigger: it sees only response headers. ``judge`` is for the worker: it has the parsed
+batch, the user set and the batch accepted last.
+"""
+
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from include.staging import MANIFEST, read_json, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from include.audience.user_sets import UserSet
+
+FETCH = "fetch.json"
+FRESHNESS = "freshness.json"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one look at the result link showed."""
+
+    etag: str | None = None
+    last_modified: str | None = None
+    length: int | None = None
+    head_sha256: str | None = None
+    """SHA-256 of the first 64 KiB, for servers that send neither ETag nor Last-Modified."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> "Seen":
+        """From JSON; unknown keys are left out."""
+        return cls(**{field.name: content.get(field.name) for field in fields(cls)})
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """A verdict, ``fresh`` or ``stale``, why in one sentence, and what it rests on."""
+
+    verdict: str
+    sentence: str
+    evidence: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+
+def still_waiting(seen: Seen, refused: "Sequence[Seen]", sent_at: datetime) -> str | None:
+    """Why a look is not worth a fetch, in one line; None if it is."""
+    modified = http_date(seen.last_modified)
+    if modified and modified < sent_at.replace(microsecond=0):
+        return f"last changed {seen.last_modified}, before the upload of {_iso(sent_at)}"
+    for earlier in refused:
+        same = _same(seen, earlier)
+        if same:
+            return f"still the batch that was looked at before: {same}"
+    return None
+
+
+def http_date(text: str | None) -> datetime | None:
+    """An HTTP date, to the second, in UTC; None if it is missing or unreadable."""
+    try:
+        moment = parsedate_to_datetime(text) if text else None
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC) if moment else None
+
+
+def _same(seen: Seen, earlier: Seen) -> str | None:
+    """By which sign two looks saw the same thing: the strongest sign that both have decides."""
+    if seen.etag and earlier.etag:
+        return f"ETag {seen.etag}" if _tag(seen.etag) == _tag(earlier.etag) else None
+    if seen.length is not None and earlier.length is not None and seen.length != earlier.length:
+        return None
+    if seen.last_modified and earlier.last_modified:
+        return f"Last-Modified {seen.last_modified}" if seen.last_modified == earlier.last_modified else None
+    if seen.head_sha256 and seen.head_sha256 == earlier.head_sha256 and seen.length == earlier.length:
+        return f"the same beginning and length ({seen.length} bytes)"
+    return None
+
+
+def _tag(etag: str) -> str:
+    return etag.removeprefix("W/")
+
+
+def judge(batch: Path, user_set: "UserSet", previous: "UserSet | None", latest: dict[str, Any] | None) -> Freshness:
+    """Weigh the evidence; any proof of staleness wins over any proof of freshness.
+
+    Args:
+        batch: a parsed batch.
+        user_set: the list that was uploaded last.
+        previous: the list before it.
+        latest: the batch accepted last, as ``batches.latest`` gives it.
+
+    Returns:
+        The verdict, also written to ``freshness.json`` in the batch folder.
+    """
+    evidence = _evidence(batch, user_set, previous, latest)
+    sent_at = datetime.fromisoformat(evidence["sent_at"]).replace(microsecond=0)
+    stale, fresh = _stale_proofs(evidence, sent_at), _fresh_proofs(evidence, sent_at)
+    if evidence["accepted_for"] == user_set.name:
+        verdict = Freshness("fresh", f"Fresh: this batch was accepted for {user_set.name} before.", evidence)
+    elif stale:
+        verdict = Freshness("stale", f"Stale: {'; '.join(stale)}.", evidence)
+    elif fresh:
+        verdict = Freshness("fresh", f"Fresh: {'; '.join(fresh)}.", evidence)
+    else:
+        verdict = Freshness(
+            "stale",
+            "Stale: cannot be proven fresh: no Last-Modified, no updated_at, no earlier batch to differ from, and the "
+            "list did not change.",
+            evidence,
+        )
+    write_json(batch / FRESHNESS, verdict.as_dict())
+    return verdict
+
+
+def _evidence(
+    batch: Path, user_set: "UserSet", previous: "UserSet | None", latest: dict[str, Any] | None
+) -> dict[str, Any]:
+    manifest = read_json(batch / MANIFEST)
+    headers = read_json(batch / FETCH).get("headers", {}) if (batch / FETCH).exists() else {}
+    same = bool(latest and latest["sha256"] == manifest["sha256"])
+    return {
+        "sha256": manifest["sha256"],
+        "user_set": user_set.name,
+        "sent_at": user_set.record["sent_at"],
+        "latest_sha256": latest["sha256"] if latest else None,
+        "accepted_for": latest["user_set"] if latest and same else None,
+        "etag": headers.get("etag"),
+        "last_modified": headers.get("last-modified"),
+        "updated_at": manifest["updated_at"],
+        **_lists(batch, user_set, previous),
+    }
+
+
+def _lists(batch: Path, user_set: "UserSet", previous: "UserSet | None") -> dict[str, int | None]:
+    """How many users were added to and removed from the list, and how many of them are in the batch."""
+    if previous is None or previous.record["sha256"] == user_set.record["sha256"]:
+        return dict.fromkeys(("added", "added_present", "removed", "removed_present"))
+    from include.engine import open_engine
+
+    query = """
+        WITH new AS (SELECT auth_user_id AS id FROM read_parquet($new)),
+             old AS (SELECT auth_user_id AS id FROM read_parquet($old)),
+             batch AS (SELECT DISTINCT auth_user_id AS id FROM read_parquet($batch)),
+             added AS (SELECT id FROM new ANTI JOIN old USING (id)),
+             removed AS (SELECT id FROM old ANTI JOIN new USING (id))
+        SELECT (SELECT count(*) FROM added), (SELECT count(*) FROM added SEMI JOIN batch USING (id)),
+               (SELECT count(*) FROM removed), (SELECT count(*) FROM removed SEMI JOIN batch USING (id))
+    """
+    files = {
+        "new": str(user_set.ids),
+        "old": str(previous.ids),
+        "batch": str(batch / "recommendations" / "*.parquet"),
+    }
+    with TemporaryDirectory(prefix=".work-", dir=batch) as work, open_engine(Path(work) / "engine") as database:
+        row = database.execute(query, files).fetchone()
+    assert row
+    return dict(zip(("added", "added_present", "removed", "removed_present"), row, strict=True))
+
+
+def _stale_proofs(evidence: dict[str, Any], sent_at: datetime) -> list[str]:
+    proofs = []
+    newest, modified = _newest(evidence), http_date(evidence["last_modified"])
+    if evidence["accepted_for"] is not None:
+        proofs.append(f"the same content was accepted for the list {evidence['accepted_for']}")
+    if newest and newest < sent_at:
+        proofs.append(f"its newest updated_at, {_iso(newest)}, is before the upload of {_iso(sent_at)}")
+    if modified and modified < sent_at:
+        proofs.append(f"last changed {_iso(modified)}, before the upload of {_iso(sent_at)}")
+    if evidence["removed_present"] and not evidence["added_present"]:
+        proofs.append(
+            f"made from the previous list: {evidence['removed_present']} users that were removed are in it, "
+            f"none of the {evidence['added']} that were added"
+        )
+    return proofs
+
+
+def _fresh_proofs(evidence: dict[str, Any], sent_at: datetime) -> list[str]:
+    proofs = []
+    newest, modified = _newest(evidence), http_date(evidence["last_modified"])
+    if newest and newest >= sent_at:
+        proofs.append(f"updated_at reaches {_iso(newest)}, after the upload of {_iso(sent_at)}")
+    if modified and modified >= sent_at:
+        proofs.append(f"last changed {_iso(modified)}, after the upload of {_iso(sent_at)}")
+    if evidence["added_present"]:
+        proofs.append(f"{evidence['added_present']} of {evidence['added']} users added to the list are in it")
+    if evidence["latest_sha256"] and evidence["accepted_for"] is None:
+        proofs.append("its content differs from the batch accepted last")
+    return proofs
+
+
+def _newest(evidence: dict[str, Any]) -> datetime | None:
+    text = evidence["updated_at"]["max"]
+    return datetime.fromisoformat(text) if text else None
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
