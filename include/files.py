@@ -137,7 +137,7 @@ class LinesFiles:
         self.entries: list[dict[str, Any]] = []
         self.whole: dict[str, Any] = {"rows": 0, "bytes": 0, "sha256": ""}
         self._folder, self._name, self._suffix = folder, name, suffix
-        self._all = hashlib.sha256()
+        self._all: Any = None  # the hash of one file alone serves for both
         self._open: _Hashed | None = None
         self._aside = Background()
 
@@ -148,7 +148,7 @@ class LinesFiles:
         try:
             if kind is None:
                 self.cut()
-                self.whole["sha256"] = self._all.hexdigest()
+                self.whole["sha256"] = (self._all or hashlib.sha256()).hexdigest()
         finally:
             self._aside.close()
             if self._open:
@@ -173,14 +173,21 @@ class LinesFiles:
         """Rows in the open file so far."""
         return int(self.entries[-1]["rows"]) if self._open else 0
 
+    @property
+    def bytes_in_open(self) -> int:
+        """Bytes in the open file so far."""
+        return int(self.entries[-1]["bytes"]) if self._open else 0
+
     def cut(self) -> None:
         """End the open file, if there is one."""
         self._aside.wait()
         if self._open:
             self._open.close()
             self.entries[-1]["sha256"] = self._open.sha256.hexdigest()
+            self._all = self._all or self._open.sha256
             self._open = None
 
     def _append(self, file: _Hashed, data: memoryview) -> None:
         file.write(data)
-        self._all.update(data)
+        if self._all:
+            self._all.update(data)

@@ -14,6 +14,7 @@ UTF-8 never enters a Parquet column (``include.extract``). Ids are bytes: case a
 One more rule needs all ids of a run: see :func:`floats_are_a_mishap`.
 """
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -38,11 +39,17 @@ def refusals(values: pa.Array, max_bytes: int, reserved: bool = False) -> pa.Arr
 
 
 def mark(reasons: pa.Array | None, mask: pa.Array, reason: str) -> pa.Array | None:
-    """Give a reason to the rows of the mask that have none yet."""
+    """Give a reason to the rows of the mask that have none yet; a null in the mask is no."""
     if not pc.any(mask).as_py():
         return reasons
-    added = pc.if_else(pc.fill_null(mask, False), pa.scalar(reason), pa.scalar(None, pa.string()))
-    return added if reasons is None else pc.coalesce(reasons, added)
+    return first_reason(reasons, pc.if_else(pc.fill_null(mask, False), pa.scalar(reason), pa.scalar(None, pa.string())))
+
+
+def first_reason(reasons: pa.Array | None, later: pa.Array | None) -> pa.Array | None:
+    """Row by row the first reason there is; None stands for no reason in any row."""
+    if reasons is None or later is None:
+        return later if reasons is None else reasons
+    return pc.coalesce(reasons, later)
 
 
 def _plain(values: pa.Array, max_bytes: int) -> pa.Array:
@@ -69,10 +76,29 @@ def _is_reserved(values: pa.Array) -> pa.Array:
     return pc.equal(values, pa.scalar(RESERVED_ID, values.type))
 
 
-def floats_are_a_mishap(float_printed: int, integers: int, decimals: int, others: int) -> bool:
-    """Whether ids such as ``17850.0`` are integers that some tool printed as floats.
+def count_floats(values: pa.Array) -> int:
+    """How many values look like ``17850.0``; few end in a zero, so few are looked at closely."""
+    candidates = values.filter(pc.and_not(pc.ends_with(values, "0"), pc.ascii_is_decimal(values)))
+    return int(pc.sum(pc.match_substring_regex(candidates, FLOAT_PRINTED)).as_py() or 0)
 
-    They are, when no id carries other decimals (``17850.5``) and at least nine in ten of the remaining ids are
-    plain integers; also when nothing remains. The arguments count the distinct ids that pass every other rule.
+
+def floats_are_a_mishap(engine: duckdb.DuckDBPyConnection, column: str, files: list[str]) -> bool:
+    """Whether values such as ``17850.0`` are integers that some tool printed as floats.
+
+    They are, when no value carries other decimals (``17850.5``) and at least nine in ten of the remaining values are
+    plain integers; also when nothing remains. Looks at the whole column of Parquet files.
     """
-    return float_printed > 0 and decimals == 0 and integers >= 9 * others
+    counted = engine.execute(
+        f"""
+        SELECT count_if(float_printed), count_if(NOT float_printed AND decimal),
+               count_if(NOT decimal AND integer), count_if(NOT decimal AND NOT integer)
+        FROM (SELECT regexp_matches({column}, ?) AS float_printed,
+                     regexp_matches({column}, '^-?[0-9]+\\.[0-9]+$') AS decimal,
+                     regexp_matches({column}, '^-?[0-9]+$') AS integer
+              FROM read_parquet(?))
+        """,
+        [FLOAT_PRINTED, files],
+    ).fetchone()
+    assert counted is not None
+    float_printed, decimals, integers, others = counted
+    return bool(float_printed > 0 and decimals == 0 and integers >= 9 * others)

@@ -21,18 +21,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from include.audience.shapes import SHAPES, count_shapes
+from include.books import DUPLICATE, Rejects
 from include.engine import open_engine
-from include.errors import BooksDoNotBalance
 from include.files import LinesFiles, RowsFile, steady
 from include.lines import lines_of
+from include.neighbours import same_as_before
 from include.publishers.config import Audience
 from include.raw import Raw, read_raw
-from include.rules import FLOAT_PRINTED, floats_are_a_mishap, mark, refusals
+from include.rules import FLOAT_PRINTED, count_floats, floats_are_a_mishap, mark, refusals
 from include.staging import MANIFEST, utc_text, write_json
 
 COLUMNS = ("auth_user_id", "recipient")
 ACCEPTED = "accepted.parquet"
-REJECTS = "rejects.parquet"
 
 
 def build_audience(run: Path, settings: Audience, as_of: datetime, parts: int | None = None) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def build_audience(run: Path, settings: Audience, as_of: datetime, parts: int | 
     raw = read_raw(run / "raw", parts)
     with open_engine(run / ".work") as engine:
         built = _pass(engine, run, raw, settings, drop_floats=False)
-        if built.float_printed and _floats_are_a_mishap(engine, run):
+        if built.float_printed and floats_are_a_mishap(engine, "auth_user_id", [str(run / ACCEPTED)]):
             built = _pass(engine, run, raw, settings, drop_floats=True)
     manifest = {
         "kind": "audience",
@@ -63,7 +63,7 @@ def build_audience(run: Path, settings: Audience, as_of: datetime, parts: int | 
         "as_of": utc_text(as_of),
         "complete": raw.complete,
         **built.figures,
-        "books": _balance(raw.rows, built.reasons, built.figures["rows"]),
+        "books": built.books,
         "reasons": dict(sorted(built.reasons.items())),
         "shapes": {shape: built.shapes[shape] for shape in SHAPES},
     }
@@ -73,10 +73,13 @@ def build_audience(run: Path, settings: Audience, as_of: datetime, parts: int | 
 
 @dataclass
 class _Built:
+    """What one pass over the rows came to."""
+
+    figures: dict[str, Any] = field(default_factory=dict)
+    books: dict[str, int] = field(default_factory=dict)
     reasons: Counter[str] = field(default_factory=Counter)
     shapes: Counter[str] = field(default_factory=Counter)
     float_printed: int = 0
-    figures: dict[str, Any] = field(default_factory=dict)
 
 
 def _pass(engine: duckdb.DuckDBPyConnection, run: Path, raw: Raw, settings: Audience, drop_floats: bool) -> _Built:
@@ -87,16 +90,18 @@ def _pass(engine: duckdb.DuckDBPyConnection, run: Path, raw: Raw, settings: Audi
     with (
         LinesFiles(run / "chunks", "users", settings.format) as chunks,
         RowsFile(run / ACCEPTED, COLUMNS) as accepted,
-        RowsFile(run / REJECTS, (*COLUMNS, "reason")) as rejects,
+        Rejects(run, COLUMNS) as rejects,
     ):
-        _copy_refused(engine, raw, rejects, built.reasons)
+        rejects.add_files(engine, raw.refused)
         for rows, reasons in _judged(engine, raw, settings, drop_floats):
-            ids, recipients = rows if reasons is None else _set_aside(rows, reasons, rejects, built.reasons)
+            ids, recipients = rejects.sift(rows, reasons)
             built.shapes.update(count_shapes(ids))
-            built.float_printed += _count_floats(ids)
+            built.float_printed += count_floats(ids)
             accepted.write(ids, recipients)
             _write_chunks(chunks, to_lines({"auth_user_id": ids}), settings.chunk_rows)
     built.figures = {**chunks.whole, "chunks": chunks.entries, "accepted": accepted.entry}
+    built.reasons = rejects.counts
+    built.books = rejects.balance(raw.rows, accepted.entry["rows"])
     return built
 
 
@@ -107,41 +112,16 @@ def _judged(
     rows = engine.sql(
         "SELECT auth_user_id, recipient FROM read_parquet(?) ORDER BY auth_user_id, recipient", params=[raw.parts]
     )
-    previous = pa.array([None], pa.large_string())
+    before = pa.scalar(None, pa.large_string())
     for batch in steady(rows.to_arrow_reader()):
         ids, recipients = batch.columns
         reasons = refusals(ids, settings.max_id_bytes, reserved=True)
         reasons = mark(reasons, pc.is_null(ids), "null_id")
         if drop_floats:
             reasons = mark(reasons, pc.match_substring_regex(ids, FLOAT_PRINTED), "float_printed")
-        before = pa.concat_arrays([previous, ids[:-1]])
-        reasons = mark(reasons, pc.equal(ids, before), "duplicate")
-        previous = ids[-1:]
+        reasons = mark(reasons, same_as_before(ids, before), DUPLICATE)
+        before = ids[-1]
         yield [ids, recipients], reasons
-
-
-def _set_aside(rows: list[pa.Array], reasons: pa.Array, rejects: RowsFile, counts: Counter[str]) -> list[pa.Array]:
-    """Write the refused rows to the rejects and give the others."""
-    refused = pc.is_valid(reasons)
-    why = reasons.filter(refused)
-    rejects.write(*(column.filter(refused) for column in rows), why.cast(pa.large_string()))
-    counts.update(_tally(why))
-    kept = pc.invert(refused)
-    return [column.filter(kept) for column in rows]
-
-
-def _tally(reasons: pa.Array) -> dict[str, int]:
-    return {pair["values"]: pair["counts"] for pair in pc.value_counts(reasons).to_pylist()}
-
-
-def _copy_refused(engine: duckdb.DuckDBPyConnection, raw: Raw, rejects: RowsFile, counts: Counter[str]) -> None:
-    """The rows that the extraction set aside, sorted, to the rejects."""
-    if not raw.refused:
-        return
-    rows = engine.sql("SELECT auth_user_id, recipient, reason FROM read_parquet(?) ORDER BY ALL", params=[raw.refused])
-    for batch in steady(rows.to_arrow_reader()):
-        rejects.write(*batch.columns)
-        counts.update(_tally(batch["reason"]))
 
 
 def _write_chunks(chunks: LinesFiles, lines: pa.Array, chunk_rows: int) -> None:
@@ -152,38 +132,3 @@ def _write_chunks(chunks: LinesFiles, lines: pa.Array, chunk_rows: int) -> None:
         lines = lines[room:]
         if chunks.rows_in_open == chunk_rows:
             chunks.cut()
-
-
-def _count_floats(ids: pa.Array) -> int:
-    """How many ids look like ``17850.0``; few end in a zero, so few are looked at closely."""
-    candidates = ids.filter(pc.and_not(pc.ends_with(ids, "0"), pc.ascii_is_decimal(ids)))
-    return int(pc.sum(pc.match_substring_regex(candidates, FLOAT_PRINTED)).as_py() or 0)
-
-
-def _floats_are_a_mishap(engine: duckdb.DuckDBPyConnection, run: Path) -> bool:
-    """Look at all accepted ids."""
-    counts = engine.execute(
-        """
-        SELECT count_if(float_printed), count_if(integer), count_if(decimal AND NOT float_printed),
-               count_if(NOT decimal AND NOT integer)
-        FROM (SELECT regexp_matches(auth_user_id, ?) AS float_printed,
-                     regexp_matches(auth_user_id, '^-?[0-9]+$') AS integer,
-                     regexp_matches(auth_user_id, '^-?[0-9]+\\.[0-9]+$') AS decimal
-              FROM read_parquet(?))
-        """,
-        [FLOAT_PRINTED, str(run / ACCEPTED)],
-    ).fetchone()
-    assert counts is not None
-    return floats_are_a_mishap(*counts)
-
-
-def _balance(extracted: int, reasons: Counter[str], uploaded: int) -> dict[str, int]:
-    duplicates = reasons["duplicate"]
-    rejected = reasons.total() - duplicates
-    if extracted != rejected + duplicates + uploaded:
-        raise BooksDoNotBalance(
-            f"audience: {extracted} rows were staged, but {rejected} rejected + {duplicates} duplicates + {uploaded} "
-            f"accepted are {rejected + duplicates + uploaded}. Nothing is uploaded. Clear the build; if it happens "
-            "again, keep the run's folder and report it."
-        )
-    return {"extracted": extracted, "rejected": rejected, "duplicates": duplicates, "uploaded": uploaded}

@@ -13,8 +13,9 @@ from typing import Any, Literal, NamedTuple
 
 import duckdb
 
-from include.audience.build import ACCEPTED, REJECTS
+from include.audience.build import ACCEPTED
 from include.audience.user_sets import UserSet
+from include.books import REJECTS
 from include.engine import open_engine
 from include.publishers.config import Guard
 from include.staging import MANIFEST, read_json, write_json
@@ -185,7 +186,9 @@ def _above(percent: float, text: str, settings: Guard, key: str) -> Iterator[Fin
 def _samples(engine: duckdb.DuckDBPyConnection, run: Path, live: UserSet | None) -> list[str]:
     """Up to ten ids that were removed, added or rejected; the same ones each time."""
     new, rejects = str(run / ACCEPTED), str(run / REJECTS)
-    difference = "FROM read_parquet(?) AS here ANTI JOIN read_parquet(?) AS there USING (auth_user_id) SELECT here.auth_user_id"
+    difference = (
+        "FROM read_parquet(?) AS here ANTI JOIN read_parquet(?) AS there USING (auth_user_id) SELECT here.auth_user_id"
+    )
     sources = [
         ("rejected", "SELECT auth_user_id FROM read_parquet(?) WHERE reason <> 'duplicate'", [rejects]),
     ]
