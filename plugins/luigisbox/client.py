@@ -135,11 +135,9 @@ class Client:
             VendorError: not reachable, or refused; the sentence has the clock skew if it was measured.
         """
         path = f"/v1/recommender/pin/{self.settings.tracker}/scopes"
-        headers = {"Content-Type": "application/json; charset=utf-8"}
-        with self._session() as session:
-            before = self._clock()
-            url = f"{self.settings.base_url}{path}?limit=1"
-            response = session.post(url, headers=headers, auth=self._auth, data=b"", stream=True)
+        url = f"{self.settings.base_url}{path}?limit=1"
+        headers, before = {"Content-Type": "application/json; charset=utf-8"}, self._clock()
+        with self._session() as session, session.post(url, headers=headers, auth=self._auth, stream=True) as response:
             skew = skew_seconds(response, (before + self._clock()) / 2)
             _raise_for_status(response, path, skew)
         return (
@@ -181,8 +179,7 @@ class Client:
         """One attempt: its own connection, body, boundary and signature."""
         body = MultipartBody(upload, self.settings.upload_seconds, self.settings.timeouts.read)
         started_at, begin = _utc(self._clock()), time.monotonic()
-        with self._session() as session:
-            response = self._post(session, path, body)
+        with self._session() as session, self._post(session, path, body) as response:
             _raise_for_upload(response, path, body, skew_seconds(response, self._clock()))
             answer = {"status": response.status_code, "said": detail(_first_bytes(response))}
         seconds = time.monotonic() - begin

@@ -104,7 +104,10 @@ def base_url(connection: ConnectionLike, default: str | None) -> str | None:
     url = host if "://" in host else f"{connection.schema or 'https'}://{host}"
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query or "@" in parts.netloc:
-        raise _mistake(connection, "host", f"came {host!r} (schema {connection.schema!r}), must be like {DEFAULT_HOST}")
+        shown = host.rpartition("@")[2]
+        raise _mistake(
+            connection, "host", f"came {shown!r} (schema {connection.schema!r}), must be like {DEFAULT_HOST}"
+        )
     if connection.port and not parts.port:
         url = f"{url}:{connection.port}"
     return url

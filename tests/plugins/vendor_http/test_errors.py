@@ -1,0 +1,95 @@
+"""One function knows HTTP statuses; every status has one meaning."""
+
+from email.utils import formatdate
+from time import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vendor_http import errors
+from vendor_http.errors import VendorError, clean, detail, error_for_status, retry_after
+
+EMPTY: dict[str, str] = {}
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "parent"),
+    [
+        (302, errors.Redirected, errors.PermanentError),
+        (400, errors.Invalid, errors.PermanentError),
+        (401, errors.Unauthorized, errors.PermanentError),
+        (403, errors.Unauthorized, errors.PermanentError),
+        (404, errors.NotFound, errors.PermanentError),
+        (405, errors.ClientError, errors.PermanentError),
+        (408, errors.TooSlow, errors.VendorError),
+        (409, errors.Conflict, errors.PermanentError),
+        (410, errors.NotFound, errors.PermanentError),
+        (413, errors.TooLarge, errors.PermanentError),
+        (422, errors.Invalid, errors.PermanentError),
+        (429, errors.RateLimited, errors.TransientError),
+        (500, errors.ServerError, errors.TransientError),
+        (503, errors.ServerError, errors.TransientError),
+        (599, errors.ServerError, errors.TransientError),
+    ],
+)
+def test_each_status_has_one_error(status: int, kind: type[VendorError], parent: type[VendorError]) -> None:
+    error = error_for_status(status, "POST", "/v1/x?secret=1", b"", EMPTY)
+    assert type(error) is kind
+    assert isinstance(error, parent)
+    assert error.status == status
+    assert f"POST /v1/x answered {status}." in str(error)
+    assert "secret" not in str(error)
+
+
+def test_the_tree_in_the_docstring_is_the_tree() -> None:
+    kinds = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, VendorError)}
+    drawn = {word for word in (errors.__doc__ or "").replace("├──", " ").replace("└──", " ").split() if word in kinds}
+    assert drawn == kinds
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", ""),
+        (b"{}", ""),
+        (b'{"reason": "Bad", "exception_details": {"model": ["is missing", "x"]}}', 'Bad (model: ["is missing", "x"])'),
+        (b'{"error": {"type": "t", "code": 7, "message": "m"}}', "t: 7: m"),
+        (b'{"error": "plain"}', "plain"),
+        (b'{"errors": {"a": ["b"]}}', '{"a": ["b"]}'),
+        (b'["x"]', '["x"]'),
+        (b'"text"', "text"),
+        (b"<html><b>Down</b>\n for  now</html>", "Down for now"),
+        (b"\xff\x00 not text", "� not text"),
+        (b"no such user jane.doe@example.com", "no such user ja…@…"),
+    ],
+)
+def test_what_the_vendor_said_comes_as_one_line(body: bytes, said: str) -> None:
+    assert detail(body) == said
+
+
+def test_deeply_nested_json_is_only_text() -> None:
+    assert detail(b"[" * 100_000).startswith("[[[")
+
+
+@given(st.binary(max_size=2000))
+def test_any_answer_gives_a_short_line(body: bytes) -> None:
+    line = detail(body)
+    assert len(line) <= errors.DETAIL_CHARACTERS
+    assert line.isprintable() or not any(ord(character) < 32 for character in line)
+
+
+def test_long_text_is_cut() -> None:
+    assert clean("x" * 1000) == "x" * (errors.DETAIL_CHARACTERS - 1) + "…"
+
+
+def test_retry_after_is_seconds_or_a_date() -> None:
+    assert retry_after({"Retry-After": "7"}) == 7
+    assert retry_after({"retry-after": "1.5"}) == 1.5
+    soon = retry_after({"Retry-After": formatdate(time() + 60, usegmt=True)})
+    assert soon is not None
+    assert 50 < soon <= 61
+    assert retry_after({"Retry-After": formatdate(time() - 60, usegmt=True)}) == 0
+    assert retry_after({"Retry-After": "soon"}) is None
+    assert retry_after({"Retry-After": "-3"}) is None
+    assert retry_after(EMPTY) is None
