@@ -16,7 +16,7 @@ live list of the tracker, so the guard compares first: an empty list, or one tha
 does not pass. Luigi's Box's answer emits the asset `user_set_{name}`.
 
 * `judge` failed with **held**: look at its log; if the list is right, trigger the DAG again with *Publish a held list*.
-* `judge` failed with **refused**: mend the source, or the thresholds under `guard:` in `include/publishers/{name}.yaml`.
+* `judge` failed with **refused**: mend the source, or the thresholds under `guard:` in the publisher file `{name}.yaml`.
 * A backfill builds and compares each old list, and the guard refuses to publish it over a newer one.
 """
 
