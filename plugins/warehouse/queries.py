@@ -76,7 +76,7 @@ def render(
         partition: which part of the audience.
 
     Raises:
-        ConfigError: the template has a mistake, uses a name that is not there, or comes out empty.
+        ConfigError: the window is no time, or the template has a mistake, an unknown name, or comes out empty.
     """
     from jinja2 import StrictUndefined, TemplateError
 
@@ -84,7 +84,7 @@ def render(
         "publisher": publisher,
         "partition": partition["index"],
         "partitions": partition["of"],
-        **{f"window_{edge}": _moment(text) for edge, text in (window or {}).items()},
+        **{f"window_{edge}": _moment(publisher, text) for edge, text in (window or {}).items()},
     }
     environment = context["task"].get_template_env()
     environment.undefined = StrictUndefined  # a name that is not there must not become nothing in SQL
@@ -102,8 +102,13 @@ def render(
     return sql
 
 
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
+def _moment(publisher: str, text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(
+            f"publisher {publisher}: window: came {text!r}; must be a time such as 2017-01-01T00:00:00+00:00"
+        ) from None
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

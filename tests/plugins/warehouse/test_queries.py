@@ -59,6 +59,7 @@ def test_the_template_sees_airflow_and_the_query(context: dict[str, Any]) -> Non
         ("SELECT {{ windowstart }}", WINDOW, "windowstart.*undefined.*may use publisher"),
         ("SELECT {{ partition", WINDOW, "publisher shop: sql: the template cannot be rendered"),
         ("SELECT {{ ''.__class__.__mro__ }}", WINDOW, "cannot be rendered"),
+        ("SELECT 1", {"start": "yesterday", "end": ""}, "publisher shop: window: came 'yesterday'"),
         ("{% if false %}SELECT 1{% endif %} ; ", WINDOW, "comes out empty"),
     ],
 )
