@@ -1,30 +1,26 @@
 """The entrance: rows of any cursor or list file become Parquet columns of text, batch by batch.
 
-Here values of databases get their one spelling as text, and rows that cannot be text at all are set aside with
-their reason. Whether an id is *acceptable* is decided later, in ``include.audience.build`` and
+Values get their one spelling (``include.spelling``), and rows that cannot be text at all are set aside with their
+reason. Whether an id is *acceptable* is decided later, in ``include.audience.build`` and
 ``include.transactions.build``. Memory is that of one batch, whatever the number of rows.
-
-Spelling: integers and whole decimals as digits, floats as Python prints them (``17850.0`` stays visible), bytes
-as UTF-8, dates and times as ISO-8601 with the offset they carry, booleans as ``true`` and ``false``, NULL and NaN
-as null.
 """
 
-import datetime as dt
-import math
-import uuid
-from collections.abc import Callable, Iterable, Sequence
-from decimal import Decimal
+import csv
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypedDict
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from include.errors import BadInput
+from include.spelling import shown, text_column
 from include.staging import atomic_write, write_json
 
-LONGEST = 65_535  # bytes; no id may be longer, whatever the publisher's limit, so nothing longer is carried on
+FILE_BATCH_ROWS = 50_000
+Rows = Iterator[Sequence[Any]]
 Batches = Iterable[Sequence[Sequence[Any]]]
 
 
@@ -122,10 +118,10 @@ def _as_text(batch: Sequence[Sequence[Any]], places: dict[str, int | None]) -> t
         if place is None or not batch:
             arrays[name] = pa.nulls(len(batch), pa.string())
         else:
-            arrays[name], faults = _column(name, values[place])
+            arrays[name], faults = text_column(name, values[place])
             bad |= faults
     refused = [
-        {name: None if place is None else _shown(values[place][row]) for name, place in places.items()}
+        {name: None if place is None else shown(values[place][row]) for name, place in places.items()}
         | {"reason": bad[row]}
         for row in sorted(bad)
     ]
@@ -135,96 +131,116 @@ def _as_text(batch: Sequence[Sequence[Any]], places: dict[str, int | None]) -> t
     return table, pa.Table.from_pylist(refused, _schema([*places, "reason"]))
 
 
-def _column(name: str, values: Sequence[Any]) -> tuple[pa.Array, dict[int, str]]:
-    """One column as text, with the numbers of the rows that cannot be, and why."""
-    quick = _quick(values)
-    if quick is not None:
-        return quick, {}
-    texts: list[str | None] = []
-    bad: dict[int, str] = {}
-    for row, value in enumerate(values):
-        text = None
-        try:
-            text = _text(value)
-            if text is not None and len(text.encode()) > LONGEST:
-                text, bad[row] = None, "too_long"
-        except UnicodeError:
-            text, bad[row] = None, "not_utf8"
-        except ValueError:  # an integer of more digits than Python prints
-            bad[row] = "too_long"
-        except TypeError:
-            raise BadInput(
-                f"column {name}: came a value of type {type(value).__name__}; allowed are text, numbers, dates, "
-                "UUIDs and bytes. Nothing was staged. Cast the column to text in the query."
-            ) from None
-        texts.append(text)
-    return pa.array(texts, pa.string()), bad
+def read_ids(path: Path) -> tuple[Batches, list[str]]:
+    """Read an audience list from a file: its batches of rows, and its columns, as :func:`write_rows` takes them.
 
+    - ``.txt``: one id a line, taken as it stands; a first line ``auth_user_id`` is a header.
+    - ``.csv``: with a header that names ``auth_user_id``; or without one, the id and perhaps the recipient.
+    - ``.jsonl``, ``.ndjson``: objects with ``auth_user_id`` and perhaps ``recipient``.
+    - ``.parquet``: any columns; :func:`write_rows` checks their names.
 
-def _quick(values: Sequence[Any]) -> pa.Array | None:
-    """A column all of text, or all of integers; None if it must be looked at value by value."""
-    types = set(map(type, values)) - {type(None)}
-    try:
-        if types == {int}:
-            return pa.array(values, pa.int64()).cast(pa.string())
-        if types <= {str}:
-            texts = pa.array(values, pa.large_string())
-            longest = pc.max(pc.binary_length(texts)).as_py() or 0
-            return texts.cast(pa.string()) if longest <= LONGEST else None
-    except (OverflowError, UnicodeEncodeError):
-        pass  # an integer of more than 64 bits, or a lone surrogate somewhere
-    return None
-
-
-def _float(value: float) -> str | None:
-    return None if math.isnan(value) else repr(value)
-
-
-def _decimal(value: Decimal) -> str | None:
-    if value.is_nan():
-        return None
-    if not value.is_finite() or abs(value.adjusted()) > 1000:  # never a million zeros
-        return str(value)
-    whole = value.to_integral_value()
-    return format(whole if value == whole else value, "f")
-
-
-_SPELLINGS: list[tuple[type | tuple[type, ...], Callable[[Any], str | None]]] = [
-    (str, str),
-    (bool, lambda value: "true" if value else "false"),
-    (int, int.__str__),
-    (float, _float),
-    (Decimal, _decimal),
-    ((bytes, bytearray, memoryview), lambda value: bytes(value).decode()),
-    ((dt.date, dt.time), lambda value: value.isoformat()),  # a datetime is a date
-    (uuid.UUID, str),
-]
-
-
-def _text(value: Any) -> str | None:
-    """The one spelling of a value.
+    Bytes that are not UTF-8 come as lone surrogates, so they end among the refused rows.
 
     Raises:
-        UnicodeError: bytes that are not UTF-8.
-        ValueError: an integer of more digits than Python prints.
-        TypeError: not a scalar.
+        BadInput: no such file, another extension, or (while reading) a line that is not as it should be.
     """
-    if value is None:
-        return None
-    for kinds, spell in _SPELLINGS:
-        if isinstance(value, kinds):
-            return spell(value)
-    if hasattr(value, "item"):  # a NumPy scalar
-        return _text(value.item())
-    raise TypeError(type(value).__name__)
+    readers = {
+        ".txt": _read_text,
+        ".csv": _read_csv,
+        ".jsonl": _read_json,
+        ".ndjson": _read_json,
+        ".parquet": _read_parquet,
+    }
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise BadInput(f"{path}: an audience list is a {', '.join(readers)} file; came {path.suffix or 'no extension'}")
+    if not path.is_file():
+        raise BadInput(f"{path}: no such file; the audience list must be readable where the task runs")
+    columns, rows = reader(path)
+    return _batches(rows), columns
 
 
-def _shown(value: Any) -> str | None:
-    """A value for the file of rejects, whatever it is; at most 1,000 characters of it."""
+def _batches(rows: Rows) -> Iterator[list[Sequence[Any]]]:
+    while batch := list(islice(rows, FILE_BATCH_ROWS)):
+        yield batch
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as handle:
+        yield from handle
+
+
+def _read_text(path: Path) -> tuple[list[str], Rows]:
+    lines = (line.removesuffix("\n").removesuffix("\r") for line in _lines(path))
+    first = next(lines, "auth_user_id")
+    rows = lines if first.strip().casefold() == "auth_user_id" else chain([first], lines)
+    return ["auth_user_id"], ([line] for line in rows)
+
+
+def _read_csv(path: Path) -> tuple[list[str], Rows]:
+    rows = _csv_rows(path)
+    first = next(rows, ["auth_user_id"])
+    names = [cell.strip().casefold() for cell in first]
+    if "auth_user_id" in names:
+        return names, _of_width(path, rows, names, 2)
+    columns = ["auth_user_id", "recipient"][: len(first)]
+    return columns, _of_width(path, chain([first], rows), columns, 1)
+
+
+def _csv_rows(path: Path) -> Iterator[list[str]]:
+    reader = csv.reader(_lines(path), strict=True)
     try:
-        text = _text(value)
-        return None if text is None else text[:1000].encode("utf-8", "backslashreplace").decode()
-    except UnicodeError:
-        return bytes(value)[:1000].decode("utf-8", "backslashreplace")
-    except ValueError:
-        return f"an integer of {value.bit_length()} bits"
+        for row in reader:
+            if row:
+                yield row
+    except csv.Error as error:
+        raise BadInput(f"{path}, line {reader.line_num}: not readable as CSV ({error}). Nothing was staged.") from error
+
+
+def _of_width(path: Path, rows: Iterable[list[str]], columns: list[str], first_row: int) -> Rows:
+    for number, row in enumerate(rows, first_row):
+        if len(row) != len(columns):
+            raise BadInput(
+                f"{path}, row {number}: {len(row)} values; wanted {len(columns)} ({', '.join(columns)}), separated by "
+                "commas. Nothing was staged."
+            )
+        yield row
+
+
+def _read_json(path: Path) -> tuple[list[str], Rows]:
+    columns = ["auth_user_id", "recipient"]
+
+    def rows() -> Rows:
+        for number, line in enumerate(_lines(path), 1):
+            if not line.strip():
+                continue
+            try:
+                found = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise BadInput(f"{path}, line {number}: not readable as JSON ({error}). Nothing was staged.") from error
+            if not isinstance(found, dict) or "auth_user_id" not in found or not found.keys() <= set(columns):
+                keys = ", ".join(found) if isinstance(found, dict) else type(found).__name__
+                raise BadInput(
+                    f"{path}, line {number}: wanted an object with auth_user_id and perhaps recipient; came {keys}. "
+                    "Nothing was staged."
+                )
+            yield [found.get(name) for name in columns]
+
+    return columns, rows()
+
+
+def _read_parquet(path: Path) -> tuple[list[str], Rows]:
+    try:
+        file = pq.ParquetFile(path)
+    except pa.ArrowInvalid as error:
+        raise BadInput(f"{path}: not a whole Parquet file ({error}). Nothing was staged.") from error
+
+    def rows() -> Rows:
+        for batch in file.iter_batches(FILE_BATCH_ROWS):
+            # Text as bytes: a column that lies about being UTF-8 must not end in an error.
+            columns = [
+                column.cast(pa.binary()) if pa.types.is_string(column.type) else column for column in batch.columns
+            ]
+            yield from zip(*(column.to_pylist() for column in columns), strict=True)
+
+    return file.schema_arrow.names, rows()

@@ -70,7 +70,8 @@ class FateUnknown(PipelineError):
         settle = f"python -m include.transactions settle --publisher {entry.publisher} --sha256 {entry.sha256[:12]}"
         super().__init__(
             f"{entry.label()}: the attempt by {entry.claimed_by} at {entry.claimed_at} ended without an answer, so the "
-            "vendor may have the file or not. Sent twice, its purchases would count twice; it is not sent. Check in the Luigi's Box application (or ask their support) whether an import of "
+            "vendor may have the file or not. Sent twice, its purchases would count twice; it is not sent. Check in "
+            "the Luigi's Box application (or ask their support) whether an import of "
             f"{entry.rows:,} rows arrived about that time, then say so:\n"
             f'  it arrived:          {settle} --as confirmed --why "…"\n'
             f'  it did not arrive:   {settle} --as prepared --why "…"   (the next run sends it)'
