@@ -6,6 +6,7 @@ from include.publishers.config import Publisher, load_publisher, publisher_names
 from luigisbox.assets import user_set_accepted
 from pipeline.audience import audience
 from pipeline.forms import ACCEPT_HELD, AUDIENCE, WINDOW
+from pipeline.plan import plan
 from pipeline.schedules import START, TASK_DEFAULTS, timetable
 
 DOC = """
@@ -16,7 +17,7 @@ live list of the tracker, so the guard compares first: an empty list, or one tha
 does not pass. Luigi's Box's answer emits the asset `user_set_{name}`.
 
 * `judge` failed with **held**: look at its log; if the list is right, trigger the DAG again with *Publish a held list*.
-* `judge` failed with **refused**: mend the source, or the thresholds under `guard:` in the publisher file `{name}.yaml`.
+* `judge` failed with **refused**: mend the source, or the thresholds under `guard:` in `{name}.yaml`.
 * A backfill builds and compares each old list, and the guard refuses to publish it over a newer one.
 """
 
@@ -36,7 +37,7 @@ def make(publisher: Publisher) -> None:
         doc_md=DOC.format(name=publisher.name),
     )
     def build() -> None:
-        audience(publisher.name, outlets=[user_set_accepted(publisher.name)])
+        audience(plan(publisher.name), outlets=[user_set_accepted(publisher.name)])
 
     build()
 

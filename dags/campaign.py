@@ -4,6 +4,7 @@ from airflow.sdk import dag
 
 from pipeline.audience import audience
 from pipeline.forms import ACCEPT_HELD, AUDIENCE, BATCH, WINDOW, publisher_choice
+from pipeline.plan import plan
 from pipeline.recommendations import recommendations
 from pipeline.schedules import START, TASK_DEFAULTS
 
@@ -35,7 +36,8 @@ The list it uploads **replaces** the publisher's live list until the next audien
 )
 def campaign() -> None:
     """Wire the campaign DAG."""
-    the_plan, uploaded = audience("{{ params.publisher }}", outlets=[])
+    the_plan = plan("{{ params.publisher }}")
+    uploaded = audience(the_plan, outlets=[])
     recommendations(the_plan, user_set=uploaded["user_set"])
 
 

@@ -4,6 +4,7 @@ from airflow.sdk import dag
 
 from include.publishers.config import Publisher, load_publisher, publisher_names
 from pipeline.forms import WINDOW
+from pipeline.plan import plan
 from pipeline.schedules import START, TASK_DEFAULTS, timetable
 from pipeline.transactions import past_transactions
 
@@ -33,7 +34,7 @@ def make(publisher: Publisher) -> None:
         doc_md=DOC.format(name=publisher.name),
     )
     def build() -> None:
-        past_transactions(publisher.name)
+        past_transactions(plan(publisher.name, "transactions"))
 
     build()
 

@@ -5,7 +5,8 @@ from airflow.sdk import dag
 from include.publishers.config import Publisher, load_publisher, publisher_names
 from luigisbox.assets import user_set_accepted
 from pipeline.forms import BATCH
-from pipeline.recommendations import plan, recommendations
+from pipeline.plan import plan
+from pipeline.recommendations import recommendations
 from pipeline.schedules import START, TASK_DEFAULTS, timetable
 
 DOC = """

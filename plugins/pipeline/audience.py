@@ -4,14 +4,13 @@ import logging
 from datetime import datetime
 from typing import Any
 
-from airflow.sdk import Asset, get_current_context, task, task_group
-from airflow.sdk.definitions.xcom_arg import XComArg
+from airflow.sdk import Asset, task, task_group
 
 from include.errors import PipelineError
 from include.publishers.config import load_publisher
 from include.staging import staging_root, to_path, write_json
 from luigisbox.operators import UploadUsersOperator
-from pipeline.plan import Plan, resolve
+from pipeline.plan import Plan
 from warehouse.operators import PullAudienceOperator
 
 log = logging.getLogger(__name__)
@@ -22,19 +21,14 @@ class ListNotPublished(PipelineError):
 
 
 @task
-def plan(publisher: str) -> Plan:
-    """Resolve what this run is about."""
-    return resolve(publisher, "audience", get_current_context())
-
-
-@task
-def split(plan: Plan) -> list[dict[str, int | None]]:
+def split(plan: Plan) -> list[dict[str, Any]]:
     """The source's natural parts, one mapped pull each."""
     from warehouse.partitions import plan_partitions
+    from warehouse.queries import WHOLE
 
     if plan["sql"] or plan["file"]:
-        return [{"index": 0, "of": 1, "low": None, "high": None}]
-    return plan_partitions(plan["publisher"], plan["window"])
+        return [dict(WHOLE)]
+    return [dict(part) for part in plan_partitions(plan["publisher"], plan["window"])]
 
 
 @task
@@ -68,18 +62,17 @@ def judge(plan: Plan) -> dict[str, Any]:
 
 
 @task_group
-def audience(publisher: str, outlets: list[Asset]) -> tuple[XComArg, XComArg]:
+def audience(the_plan: Any, outlets: list[Asset]) -> Any:
     """Pull, build, judge and upload one user set.
 
     Args:
-        publisher: name, or a template that gives it.
+        the_plan: what ``plan`` returned; while a DAG is wired, values of tasks are Airflow's ``XComArg``.
         outlets: assets to emit when Luigi's Box has accepted the list.
 
     Returns:
-        what ``plan`` and ``upload`` return; the upload's ``user_set`` is the accepted list's name.
+        what the upload returns; its ``user_set`` is the accepted list's name.
     """
-    the_plan = plan(publisher)
-    parts = split(the_plan)
+    parts: Any = split(the_plan)
     pull = PullAudienceOperator.partial(
         task_id="pull",
         publisher=the_plan["publisher"],
@@ -88,13 +81,13 @@ def audience(publisher: str, outlets: list[Asset]) -> tuple[XComArg, XComArg]:
         sql=the_plan["sql"],
         file=the_plan["file"],
     ).expand(partition=parts)
-    built, judged = build(the_plan, parts), judge(the_plan)
     upload = UploadUsersOperator(
         task_id="upload",
         publisher=the_plan["publisher"],
         run=the_plan["run"],
         outlets=outlets,
+        multiple_outputs=True,
         pool="luigisbox",
     )
-    pull >> built >> judged >> upload
-    return the_plan, upload.output
+    pull >> build(the_plan, parts) >> judge(the_plan) >> upload
+    return upload.output

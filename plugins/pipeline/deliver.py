@@ -54,7 +54,11 @@ def deliver_part(plan: Plan, batch: dict[str, Any], name: str, part: int) -> dic
 
 
 def _narrowed(delivery: AnyDelivery, types: list[str] | None) -> AnyDelivery:
-    return delivery.model_copy(update={"recommendation_types": types}) if types else delivery
+    if not types:
+        return delivery
+    own = delivery.recommendation_types
+    both = [name for name in types if own is None or name in own]
+    return delivery.model_copy(update={"recommendation_types": both})
 
 
 def close_books(

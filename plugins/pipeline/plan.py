@@ -4,31 +4,32 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TypedDict
 
+from airflow.sdk import get_current_context, task
+
 from include.errors import ConfigError
 from include.publishers.config import Publisher, load_publisher
 from include.staging import run_folder, staging_root
 
 
-class Window(TypedDict):
-    """A half-open interval of time, ISO-8601 with offset."""
-
-    start: str
-    end: str
-
-
 class Plan(TypedDict):
-    """What every later task of a run needs to know."""
+    """What every later task of a run needs to know; ``window`` is half-open, ``start`` and ``end`` in ISO-8601."""
 
     publisher: str
     run: str
     as_of: str
-    window: Window | None
+    window: dict[str, str] | None
     sql: str | None
     file: str | None
     accept_held: bool
     deadline: str | None
     deliveries: list[str]
     recommendation_types: list[str] | None
+
+
+@task
+def plan(publisher: str, room: str = "audience") -> Plan:
+    """Resolve what this run is about; see :func:`resolve`."""
+    return resolve(publisher, room, get_current_context())
 
 
 def resolve(publisher: str, room: str, context: Mapping[str, Any]) -> Plan:
@@ -43,10 +44,15 @@ def resolve(publisher: str, room: str, context: Mapping[str, Any]) -> Plan:
         context: Airflow's context of the running task.
 
     Raises:
-        ConfigError: unknown publisher, half a window, a window that ends before it starts, an unknown delivery.
+        ConfigError: unknown publisher, half a window, a window that ends before it starts, an unknown delivery;
+            of ``transactions`` also a run without a window, and a publisher that sends no purchases.
     """
     settings, params, dag_run = load_publisher(publisher), context["params"], context["dag_run"]
     window = _window(params, context)
+    if room == "transactions" and window is None:
+        raise ConfigError("this run has no data interval: give window_start and window_end, or start a backfill")
+    if room == "transactions" and settings.past_transactions is None:
+        raise ConfigError(f"publisher {publisher}: past_transactions is missing in its file")
     as_of = window["end"] if window else _iso(dag_run.run_after)
     run = run_folder(staging_root(), publisher, room, f"{context['dag'].dag_id}--{dag_run.run_id}")
     if params.get("audience_sql") and params.get("audience_file"):
@@ -65,7 +71,7 @@ def resolve(publisher: str, room: str, context: Mapping[str, Any]) -> Plan:
     }
 
 
-def _window(params: Mapping[str, Any], context: Mapping[str, Any]) -> Window | None:
+def _window(params: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, str] | None:
     start, end = params.get("window_start"), params.get("window_end")
     if bool(start) != bool(end):
         raise ConfigError(f"window_start and window_end go together; came {start!r} and {end!r}")

@@ -4,21 +4,14 @@ import logging
 from typing import Any
 
 from airflow.sdk import get_current_context, task, task_group
-from airflow.sdk.definitions.xcom_arg import XComArg
 
 from include.publishers.config import load_publisher
-from include.staging import staging_root, to_path
+from include.staging import MANIFEST, read_json, staging_root, to_path
 from luigisbox.assets import RECOMMENDATIONS_READY, recommendations_ready
 from luigisbox.operators import WaitForBatchOperator
-from pipeline.plan import Plan, resolve
+from pipeline.plan import Plan
 
 log = logging.getLogger(__name__)
-
-
-@task
-def plan(publisher: str) -> Plan:
-    """Resolve what this run is about."""
-    return resolve(publisher, "audience", get_current_context())
 
 
 @task
@@ -45,12 +38,13 @@ def reconcile(plan: Plan, batch: dict[str, Any]) -> dict[str, Any]:
 def fan_out(plan: Plan, batch: dict[str, Any], coverage: dict[str, Any]) -> list[dict[str, Any]]:  # noqa: ARG001
     """One item for each part of the batch and each delivery that works on parts."""
     publisher = load_publisher(plan["publisher"])
+    parts = len(read_json(to_path(batch["uri"]) / MANIFEST)["parts"])
     wanted = [publisher.delivery(name) for name in plan["deliveries"]]
     return [
         {"delivery": delivery.name, "part": part}
         for delivery in wanted
         if delivery.kind != "asset"
-        for part in range(publisher.batch.parts)
+        for part in range(parts)
     ]
 
 
@@ -80,19 +74,19 @@ def report(
 
 
 @task_group
-def recommendations(the_plan: XComArg, user_set: str | XComArg = "") -> None:
+def recommendations(the_plan: Any, user_set: Any = "") -> None:
     """Wait for the batch of a user set and deliver it.
 
     Args:
-        the_plan: what `plan` returned.
+        the_plan: what ``plan`` returned; while a DAG is wired, values of tasks are Airflow's ``XComArg``.
         user_set: name of the accepted list; empty: the live one.
     """
-    batch = WaitForBatchOperator(
+    batch: Any = WaitForBatchOperator(
         task_id="wait",
         publisher=the_plan["publisher"],
         user_set=user_set,
         deadline=the_plan["deadline"],
     ).output
-    coverage = reconcile(the_plan, batch)
-    delivered = deliver.partial(plan=the_plan, batch=batch).expand(item=fan_out(the_plan, batch, coverage))
+    coverage: Any = reconcile(the_plan, batch)
+    delivered: Any = deliver.partial(plan=the_plan, batch=batch).expand(item=fan_out(the_plan, batch, coverage))
     report(the_plan, batch, coverage, delivered)

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from pipeline.plan import resolve
 
 from include.errors import ConfigError
 from include.staging import to_path
+from pipeline.plan import resolve
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 EMPTY = dict.fromkeys(

@@ -1,0 +1,220 @@
+"""Each DAG through ``dag.test()``: a small shop in SQLite, the sandbox over a socket, a real Airflow database."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from include.sandbox.server import Running, running
+from include.staging import PROJECT_ROOT
+
+CUSTOMERS, SLEEPERS = 40, 5
+"""Customers c00 … c39 buy every month; s0 … s4 never do."""
+
+PUBLISHER = """
+luigisbox: {connection: shop_luigisbox}
+audience:
+  connection: shop
+  sql: SELECT id, customer AS auth_user_id, mail AS recipient FROM customers
+  partitions: 3
+  partition_key: id
+guard: {refuse_reject_percent: 40, hold_reject_percent: 40}
+past_transactions:
+  connection: shop
+  sql: |
+    SELECT basket AS session_id, product AS identity, customer AS user_id, bought_at AS created_at FROM purchases
+    WHERE bought_at >= '{{ window_start.strftime('%Y-%m-%d') }}' AND bought_at < '{{ window_end.strftime('%Y-%m-%d') }}'
+batch:
+  link: /batches/1234-5678.xml
+  connection: shop_batch
+  poll_seconds: 0.5
+  deadline_minutes: 2
+  parts: 3
+  recommendation_types: {mail-basket: 3}
+deliveries:
+  - {name: feed, kind: feed}
+  - {name: table, kind: warehouse, connection: shop, table: recommendations}
+  - {name: products, kind: python, callable: demo.deliveries.count_products}
+  - {name: ready, kind: asset}
+schedule: {past_transactions: "@monthly", audience: "@daily"}
+"""
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("shop") / "shop.sqlite"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE customers (id INTEGER, customer TEXT, mail TEXT)")
+        connection.execute("CREATE TABLE purchases (basket TEXT, product TEXT, customer TEXT, bought_at TEXT)")
+        names = [f"c{n:02}" for n in range(CUSTOMERS)] + [f"s{n}" for n in range(SLEEPERS)]
+        dirt = [(None, "a@shop.example"), ("", "b@shop.example"), ("default", None), (" c01", None), ("c02", None)]
+        rows = [(name, f"{name}@shop.example") for name in names] + dirt
+        connection.executemany("INSERT INTO customers VALUES (?, ?, ?)", [(n, *row) for n, row in enumerate(rows)])
+        connection.executemany("INSERT INTO purchases VALUES (?, ?, ?, ?)", purchases())
+    return path
+
+
+def purchases() -> list[tuple[str, str, str, str]]:
+    return [
+        (
+            f"b-{customer:02}-{month}",
+            f"p{(customer + month + step) % 12}",
+            f"c{customer:02}",
+            f"2026-{month:02}-1{step} 10:00:00",
+        )
+        for month in range(1, 5)
+        for customer in range(CUSTOMERS)
+        for step in range(3)
+    ]
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    settings = {"today": date(2026, 5, 1), "publish_after": 1.0, "types": {"mail-basket": 3}}
+    with running(tmp_path_factory.mktemp("sandbox"), **settings) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def environment(shop: Path, sandbox: Running, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    home = tmp_path_factory.mktemp("airflow")
+    (home / "publishers").mkdir()
+    (home / "publishers" / "shop.yaml").write_text(PUBLISHER)
+    port = int(sandbox.url.rpartition(":")[2])
+    connections = {
+        "shop": {"conn_type": "sqlite", "host": str(shop)},
+        "shop_batch": {"conn_type": "http", "host": "127.0.0.1", "schema": "http", "port": port},
+        "shop_luigisbox": {
+            "conn_type": "luigisbox",
+            "host": sandbox.url,
+            "login": sandbox.tracker,
+            "password": sandbox.private_key,
+        },
+    }
+    return {
+        **os.environ,
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT_ROOT / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT_ROOT / "plugins"),
+        "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "0",
+        "PUBLISHERS_DIR": str(home / "publishers"),
+        "STAGING_URI": (home / "staging").as_uri(),
+        **{f"AIRFLOW_CONN_{name.upper()}": json.dumps(form) for name, form in connections.items()},
+    }
+
+
+def run(environment: dict[str, str], *wishes: dict[str, Any]) -> list[dict[str, Any]]:
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("run_dags.py"))],
+        env=environment,
+        input=json.dumps(wishes),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    assert lines, (done.stdout + done.stderr)[-6000:]
+    results: list[dict[str, Any]] = json.loads(lines[0].removeprefix("RESULT "))
+    for wish, result in zip(wishes, results, strict=True):
+        result["log"] = done.stdout.replace(lines[0], "") + done.stderr
+        assert result["tasks"], wish
+    return results
+
+
+@pytest.fixture(scope="module")
+def runs(environment: dict[str, str]) -> dict[str, dict[str, Any]]:
+    wishes = [
+        {"dag": "past_transactions__shop", "logical_date": "2026-04-01T00:00:00+00:00"},
+        {"dag": "past_transactions__shop", "conf": {"window_start": "2026-01-01", "window_end": "2026-03-01"}},
+        {"dag": "audience__shop", "logical_date": "2026-05-01T00:00:00+00:00"},
+        {"dag": "recommendations__shop"},
+        {"dag": "campaign", "conf": {"publisher": "shop", "recommendation_types": ["mail-basket"]}},
+    ]
+    names = ("march", "history", "audience", "recommendations", "campaign")
+    return dict(zip(names, run(environment, *wishes), strict=True))
+
+
+def failed(result: dict[str, Any]) -> str:
+    return f"{result['tasks']}\n{result['log'][-6000:]}"
+
+
+@pytest.mark.parametrize("name", ["march", "history", "audience", "recommendations", "campaign"])
+def test_the_run_succeeds(runs: dict[str, dict[str, Any]], name: str) -> None:
+    assert runs[name]["state"] == "success", failed(runs[name])
+
+
+def test_the_purchases_of_each_window_arrive_once(runs: dict[str, dict[str, Any]], sandbox: Running) -> None:
+    march, history = (runs[name]["results"]["past_transactions.upload[-1]"] for name in ("march", "history"))
+    assert (march["sessions"], march["rows"]) == (CUSTOMERS, 3 * CUSTOMERS)
+    assert (history["sessions"], history["rows"]) == (2 * CUSTOMERS, 6 * CUSTOMERS)
+    state = requests.get(f"{sandbox.url}/_sandbox/state", timeout=10).json()
+    assert (state["sessions"], state["transactions"]) == (3 * CUSTOMERS, 9 * CUSTOMERS)
+
+
+def test_the_audience_is_pulled_in_parts_and_its_books_balance(runs: dict[str, dict[str, Any]]) -> None:
+    results = runs["audience"]["results"]
+    pulled = [results[f"audience.pull[{part}]"]["rows"] for part in range(3)]
+    built = results["audience.build[-1]"]
+    assert sum(pulled) == built["extracted"] == CUSTOMERS + SLEEPERS + 5
+    assert (built["uploaded"], built["rejected"], built["duplicates"]) == (CUSTOMERS + SLEEPERS, 4, 1)
+
+
+def test_a_newer_campaign_replaces_the_list_and_delivers_its_own_batch(runs: dict[str, dict[str, Any]]) -> None:
+    first = runs["recommendations"]["results"]["recommendations.report[-1]"]
+    second = runs["campaign"]["results"]["recommendations.report[-1]"]
+    assert first["user_set"] == runs["audience"]["results"]["audience.upload[-1]"]["user_set"]
+    assert second["user_set"] == runs["campaign"]["results"]["audience.upload[-1]"]["user_set"] != first["user_set"]
+    assert first["outcome"] == second["outcome"] == "fresh"
+    assert second["uploaded"] == CUSTOMERS + SLEEPERS
+    assert (second["personalised"], second["absent"]) == (CUSTOMERS, SLEEPERS)
+
+
+def test_the_deliveries_hold_what_the_report_says(
+    runs: dict[str, dict[str, Any]], environment: dict[str, str], shop: Path
+) -> None:
+    report = runs["campaign"]["results"]["recommendations.report[-1]"]
+    assert report["deliveries"]["feed"]["recipients"] == CUSTOMERS + SLEEPERS
+    assert report["deliveries"]["feed"]["default"] == SLEEPERS
+    name = f"{report['batch'][:12]}-for-{report['user_set']}"
+    folder = Path(environment["STAGING_URI"].removeprefix("file://")) / "shop" / "deliveries" / name / "feed"
+    lines = [json.loads(line) for part in sorted(folder.glob("part-*.jsonl")) for line in part.read_text().splitlines()]
+    assert {line["recipient"] for line in lines} == {
+        *(f"c{n:02}@shop.example" for n in range(CUSTOMERS)),
+        *(f"s{n}@shop.example" for n in range(SLEEPERS)),
+    }
+    with closing(sqlite3.connect(shop)) as connection:
+        found = connection.execute("SELECT count(*) FROM recommendations WHERE batch = ?", [name]).fetchone()[0]
+    assert found == report["deliveries"]["table"]["rows"] == 3 * CUSTOMERS
+
+
+def test_an_old_run_does_not_replace_a_newer_list(
+    runs: dict[str, dict[str, Any]], environment: dict[str, str], sandbox: Running
+) -> None:
+    before = requests.get(f"{sandbox.url}/_sandbox/state", timeout=10).json()["user_set"]
+    [late] = run(environment, {"dag": "audience__shop", "logical_date": "2026-04-01T00:00:00+00:00"})
+    assert late["tasks"]["audience.build[-1]"] == "success"
+    assert late["tasks"]["audience.judge[-1]"] == "failed"
+    assert late["tasks"]["audience.upload[-1]"] == "upstream_failed"
+    assert "older" in late["log"]
+    assert requests.get(f"{sandbox.url}/_sandbox/state", timeout=10).json()["user_set"] == before
+
+
+def test_an_empty_audience_is_refused_and_nothing_is_uploaded(
+    runs: dict[str, dict[str, Any]], environment: dict[str, str], sandbox: Running
+) -> None:
+    before = requests.get(f"{sandbox.url}/_sandbox/state", timeout=10).json()["user_set"]
+    conf = {"publisher": "shop", "audience_sql": "SELECT customer AS auth_user_id FROM customers WHERE id < 0"}
+    [empty] = run(environment, {"dag": "campaign", "conf": conf})
+    assert empty["tasks"]["audience.judge[-1]"] == "failed"
+    assert empty["tasks"]["recommendations.wait[-1]"] == "upstream_failed"
+    assert requests.get(f"{sandbox.url}/_sandbox/state", timeout=10).json()["user_set"] == before
