@@ -55,7 +55,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         "" if row.ours is None else f"{row.ours:.2f} s",
         row.peer_name,
         "" if row.peer is None else f"{row.peer:.2f} s",
-        "" if row.ratio is None else f"{row.ratio:.2f}×",
+        "" if row.ratio is None else f"{row.ratio:.2f}x",
         row.goal,
         "yes" if row.met else "NO",
         "" if row.memory_mb is None else f"{row.memory_mb:,.0f} MB",

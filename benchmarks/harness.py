@@ -5,9 +5,10 @@ To add a bench, write ``benchmarks/bench_NAME.py`` with::
     def run(quick: bool) -> list[Row]: ...
 
 It makes its data in ``workplace("NAME")``, hands cases to ``measure`` (a case is ``package.module:function`` and its
-arguments, which must be JSON; the function imports what is heavy inside itself, and the data is made by a case too),
+arguments, which must be JSON; name the heavy modules it imports in ``imports``; the data is made by a case too),
 and turns the measurements into rows with ``faster``, ``at_most``, ``memory`` or ``Row`` itself. ``quick`` asks for
-small data and one repeat: it shows that the bench works, not how fast anything is. ``python -m benchmarks NAME`` runs it.
+small data and one repeat: it shows that the bench works, not how fast anything is. Run it with
+``python -m benchmarks NAME``.
 
 Seconds are those of the call alone, without starting Python and importing the module. Repeats are interleaved and the
 median counts, so that a machine with other things to do disturbs all cases alike. Trust ratios, not seconds.
@@ -38,6 +39,8 @@ class Case:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     fresh: Sequence[str] = ()
     """Files and folders that are removed before each repeat."""
+    imports: Sequence[str] = ()
+    """Modules that are imported before the clock starts, so that starting up is not measured."""
 
 
 @dataclass(frozen=True)
@@ -85,14 +88,14 @@ def measure(cases: Mapping[str, Case], repeats: int = 3) -> dict[str, Measuremen
 def faster(name: str, ours: Measurement, peer_name: str, peer: Measurement, at_least: float, note: str = "") -> Row:
     """A row whose ratio says how many times faster than the peer ours is."""
     ratio = peer.seconds / ours.seconds
-    goal = f"≥ {at_least:g}× as fast"
+    goal = f"≥ {at_least:g}x as fast"
     return Row(name, ours.seconds, peer_name, peer.seconds, ratio, goal, ratio >= at_least, ours.memory_mb, note)
 
 
 def at_most(name: str, ours: Measurement, peer_name: str, peer: Measurement, most: float, note: str = "") -> Row:
     """A row whose ratio says how many times the peer's seconds ours takes."""
     ratio = ours.seconds / peer.seconds
-    goal = f"≤ {most:g}× the time"
+    goal = f"≤ {most:g}x the time"
     return Row(name, ours.seconds, peer_name, peer.seconds, ratio, goal, ratio <= most, ours.memory_mb, note)
 
 
@@ -121,6 +124,7 @@ def _run(case: Case) -> dict[str, Any]:
         else:
             path.unlink(missing_ok=True)
     command = [sys.executable, "-m", "benchmarks.harness", case.target, json.dumps(dict(case.arguments))]
+    command += case.imports
     finished = subprocess.run(command, cwd=PROJECT, stdout=subprocess.PIPE, check=False)
     if finished.returncode:
         raise SystemExit(f"{case.target} failed with exit code {finished.returncode}; its error is above")
@@ -128,7 +132,9 @@ def _run(case: Case) -> dict[str, Any]:
     return found
 
 
-def _child(target: str, arguments: str) -> None:
+def _child(target: str, arguments: str, *imports: str) -> None:
+    for name in imports:
+        import_module(name)
     module, function = target.split(":")
     call = getattr(import_module(module), function)
     started = time.perf_counter()
