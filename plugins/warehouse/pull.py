@@ -67,7 +67,7 @@ def pull_file(path: Path, columns: Columns, run: Path) -> Record:
     """
     from include.extract import read_ids
 
-    names, batches = read_ids(path)
+    batches, names = read_ids(path)
     return _write(batches, names, columns, run, 0)
 
 

@@ -157,6 +157,22 @@ def test_all_rows_in_every_partition_are_refused(
         audience(tmp_path, context, partition={"index": 1, "of": 2, "low": None, "high": None})
 
 
+def test_a_list_in_a_file_instead_of_a_query(
+    publisher: Callable[..., None], context: dict[str, Any], tmp_path: Path
+) -> None:
+    publisher(connection="not_there", partitions=4, partition_key="id")
+    names = tmp_path / "my list.csv"
+    names.write_text("auth_user_id,recipient\nu1,u1@example.org\nu2,\n")
+    _, pulled = audience(tmp_path, context, file=names.as_uri())
+    assert (pulled["rows"], pulled["part"]) == (2, 0)
+    assert staged(tmp_path)[0] == {"auth_user_id": "u1", "recipient": "u1@example.org"}
+    with pytest.raises(BadInput, match=r"nothing\.csv"):
+        audience(tmp_path, context, file=(tmp_path / "nothing.csv").as_uri())
+    for more in ({"sql": "SELECT 1"}, {"partition": {"index": 1, "of": 2, "low": 1, "high": 2}}):
+        with pytest.raises(ConfigError, match="a file is one partition and goes without SQL"):
+            audience(tmp_path, context, file=names.as_uri(), **more)
+
+
 def test_purchases_of_a_window(
     shop: Any, publisher: Callable[..., None], context: dict[str, Any], tmp_path: Path
 ) -> None:
