@@ -114,6 +114,6 @@ def _take(users: list[User], piece: bytes, sink: Collector) -> bool:
 
 def _keys(blocks: list[Block], piece: bytes) -> int:
     """How many keys the recommendations have, if each came once."""
-    keys = len(blocks) + 4 * sum(len(products) for _, products in blocks)
-    empty = sum(product.count(None) for _, products in blocks for product in products)
+    keys = len(blocks) + 4 * sum(len(block.items) for block in blocks)
+    empty = sum(column.count(None) for _, *columns in blocks for column in columns)
     return keys if empty == piece.count(b"null") else keys - empty

@@ -42,7 +42,13 @@ _DECODER: msgspec.json.Decoder[User] = msgspec.json.Decoder(User)
 def blocks_of(user: User) -> list[Block]:
     """The recommendations of one user, in the order they came."""
     return [
-        (kind, [(product.id, product.url, product.title, product.image_link) for product in products])
+        Block(
+            kind,
+            [product.id for product in products],
+            [product.url for product in products],
+            [product.title for product in products],
+            [product.image_link for product in products],
+        )
         for kind, products in user.data.items()
     ]
 
@@ -180,7 +186,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _within_limits(user: User) -> list[Block]:
     blocks = blocks_of(user)
-    fields = [field for _, products in blocks for product in products for field in product if field]
+    fields = (field for _, *columns in blocks for column in columns for field in column if field)
     for text in (user.id, *user.data, *fields):
         if len(text) > FIELD_LIMIT // 4 and len(text.encode()) > FIELD_LIMIT:
             raise Odd(f"a field longer than {FIELD_LIMIT} bytes")

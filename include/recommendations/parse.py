@@ -6,6 +6,7 @@ sentence, and the books are balanced. A manifest that exists means the parts are
 
 import shutil
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
@@ -23,6 +24,8 @@ from include.staging import MANIFEST, read_json, ref, sha256_file, write_json
 PARTS = "recommendations"
 DEFAULT_SET = "default.parquet"
 FETCH = "fetch.json"
+LEFT_OVER_AFTER = 6 * 3600
+"""Seconds since a work folder was last written to."""
 
 
 def part_name(part: int) -> str:
@@ -46,8 +49,7 @@ def parse_batch(batch: Path, settings: config.Batch, *, processes: int | None = 
     raw = _raw_file(batch)
     _check_length(batch, raw)
     _check_zone(settings.updated_at_time_zone)
-    for left_over in batch.glob(".work-*"):
-        shutil.rmtree(left_over, ignore_errors=True)
+    _sweep(batch)
     with tempfile.TemporaryDirectory(prefix=".work-", dir=batch) as work:
         job = Job(str(raw), work, _layout(raw), settings.parts, settings.updated_at_time_zone)
         try:
@@ -56,8 +58,8 @@ def parse_batch(batch: Path, settings: config.Batch, *, processes: int | None = 
             raise incomplete(raw, end.offset, end.reason) from None
         except Refusal as refusal:
             raise refused(raw, refusal.offset, refusal.reason) from None
-        parts, default = _finish(batch, Path(work), settings.parts)
-    manifest = _manifest(batch, raw, parts, default)
+        parts, default, sha256 = _finish(batch, raw, Path(work), settings.parts)
+    manifest = _manifest(batch, raw, sha256, parts, default)
     manifest["problems"]["ignored_fields"] = ignored
     write_json(batch / MANIFEST, manifest)
     return manifest
@@ -90,6 +92,13 @@ def _check_zone(zone: str) -> None:
         raise ConfigError(f"batch.updated_at_time_zone: {zone!r} is not a time zone, such as Europe/Prague") from None
 
 
+def _sweep(batch: Path) -> None:
+    """Remove what a killed process left, but not what another one may be at work on."""
+    for folder in batch.glob(".work-*"):
+        if time.time() - folder.stat().st_mtime > LEFT_OVER_AFTER:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def _layout(raw: Path) -> str:
     if raw.suffix == ".xml":
         return "xml"
@@ -103,17 +112,18 @@ def _layout(raw: Path) -> str:
     return "array" if first == b"[" else "lines"
 
 
-def _finish(batch: Path, work: Path, parts: int) -> tuple[list[Figures], Figures]:
-    """Write all parts and the default set, two at a time."""
+def _finish(batch: Path, raw: Path, work: Path, parts: int) -> tuple[list[Figures], Figures, str]:
+    """Write all parts and the default set, and hash the raw batch, two at a time."""
     paths = [batch / PARTS / part_name(part) for part in range(parts)] + [batch / DEFAULT_SET]
     with ThreadPoolExecutor(2) as pool:
+        sha256 = pool.submit(sha256_file, raw)
         figures = list(pool.map(partial(finish_part, work), range(parts + 1), paths))
     if not figures[-1].rows:
         paths[-1].unlink()
-    return figures[:-1], figures[-1]
+    return figures[:-1], figures[-1], sha256.result()
 
 
-def _manifest(batch: Path, raw: Path, parts: list[Figures], default: Figures) -> dict[str, Any]:
+def _manifest(batch: Path, raw: Path, sha256: str, parts: list[Figures], default: Figures) -> dict[str, Any]:
     both = [*parts, default]
     books = {
         "users_in_file": sum(part.users_in_file for part in both),
@@ -129,7 +139,7 @@ def _manifest(batch: Path, raw: Path, parts: list[Figures], default: Figures) ->
     return {
         "kind": "batch",
         "format": raw.suffix[1:],
-        "sha256": sha256_file(raw),
+        "sha256": sha256,
         "bytes": raw.stat().st_size,
         "rows": sum(part.rows for part in parts),
         "users": books["personalised"],

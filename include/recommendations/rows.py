@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -17,6 +18,8 @@ import pyarrow.compute as pc
 from include.errors import BadInput, NotReady
 
 DEFAULT_USER = "default"
+BLANKS = " \t\r\n"
+"""What XML may put around an id, a type or a time without meaning it."""
 FIELD_LIMIT = 64 * 1024
 """Longest text of one field, in bytes of UTF-8."""
 USER_LIMIT = 4 * 1024 * 1024
@@ -46,12 +49,19 @@ USERS_SCHEMA = pa.schema(
         ("updated_at", pa.timestamp("us", tz="UTC")),
     ]
 )
-RECOMMENDATION_ID = r"^[^?#]*\?(?:[^#]*?[&;])?recommendation_id=(?P<value>[^&;#]+)"
+RECOMMENDATION_ID = "recommendation_id="
+_BEFORE_ID = r"^[^?#]*\?(?:[^#]*[&;])?$"
+_ANY_ID = r"^[^?#]*\?(?:[^#]*?[&;])?recommendation_id=(?P<value>[^&;#]+)"
 
-Product = tuple[str | None, str | None, str | None, str | None]
-"""Item id, url, title, image link."""
-Block = tuple[str, list[Product]]
-"""A recommendation type and its products, best first."""
+
+class Block(NamedTuple):
+    """A recommendation type and its products, best first: one list a field, all of the same length."""
+
+    kind: str
+    items: Sequence[str | None]
+    urls: Sequence[str | None]
+    titles: Sequence[str | None]
+    images: Sequence[str | None]
 
 
 class Odd(Exception):
@@ -154,13 +164,16 @@ class _Bucket:
         self._kinds: list[str] = []
         self._sizes: list[int] = []
         self._ranks: list[int] = []
-        self._products: list[Product] = []
+        self._items: list[str | None] = []
+        self._urls: list[str | None] = []
+        self._titles: list[str | None] = []
+        self._images: list[str | None] = []
 
     def add(self, auth_user_id: str, key: int, moment: int | None, blocks: Sequence[Block]) -> None:
         rows = repeated = 0
         ranks: dict[str, int] = {}
-        for kind, products in blocks:
-            size = len(products)
+        for kind, items, urls, titles, images in blocks:
+            size = len(items)
             first = ranks.get(kind, 1)
             if not kind:
                 raise Odd("a recommendation without recommendation_type")
@@ -168,11 +181,14 @@ class _Bucket:
                 raise Odd(f"more than {PRODUCT_LIMIT} products in one recommendation type")
             ranks[kind] = first + size
             rows += size
-            repeated += size - len({product[0] for product in products})
+            repeated += size - len(set(items))
             self._kinds.append(kind)
             self._sizes.append(size)
             self._ranks.append(first)
-            self._products += products
+            self._items += items
+            self._urls += urls
+            self._titles += titles
+            self._images += images
         self._ids.append(auth_user_id)
         self._keys.append(key)
         self._moments.append(moment)
@@ -197,17 +213,16 @@ class _Bucket:
         block = pa.array(np.repeat(np.arange(len(sizes)), sizes))
         starts = np.repeat(np.cumsum(sizes) - sizes - np.array(self._ranks, np.int64), sizes)
         rank = pa.array((np.arange(len(starts)) - starts).astype(np.int16))
-        fields = zip(*self._products, strict=True) if self._products else ((),) * 4
-        item, url, title, image = (_text(field) for field in fields)
+        urls = _text(self._urls)
         columns = [
             _text(self._ids).take(owner),
             _text(self._kinds).take(block),
             rank,
-            item,
-            url,
-            title,
-            image,
-            pc.struct_field(pc.extract_regex(url, RECOMMENDATION_ID), "value"),
+            _text(self._items),
+            urls,
+            _text(self._titles),
+            _text(self._images),
+            recommendation_ids(urls),
             pa.array(self._moments, SCHEMA.field("updated_at").type).take(owner),
         ]
         return pa.record_batch(columns, schema=SCHEMA)
@@ -222,3 +237,14 @@ def _text(values: Sequence[str | None]) -> pa.Array:
     if lengths["min"] == 0:
         array = pc.if_else(pc.equal(array, ""), pa.scalar(None, pa.string()), array)
     return array
+
+
+def recommendation_ids(urls: pa.Array) -> pa.Array:
+    """The value of ``recommendation_id`` in each query string, as it stands there; null where there is none."""
+    halves = pc.split_pattern(urls, RECOMMENDATION_ID, max_splits=1)
+    if pc.min(pc.list_value_length(halves)).as_py() == 2:
+        values = pc.list_element(pc.split_pattern(pc.list_element(halves, 1), "&", max_splits=1), 0)
+        plain = pc.all(pc.match_substring_regex(pc.list_element(halves, 0), _BEFORE_ID)).as_py()
+        if plain and not pc.any(pc.match_substring_regex(values, "[;#]|^$")).as_py():
+            return values
+    return pc.struct_field(pc.extract_regex(urls, _ANY_ID), "value")

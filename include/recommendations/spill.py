@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from include.recommendations.rows import SCHEMA, USERS_SCHEMA, Collector
 from include.staging import atomic_write
 
-ROW_GROUP = 131_072
+ROW_GROUP = 65_536
 _FIELDS = {
     "no_recommendation_id": "recommendation_id",
     "no_item_id": "item_id",
@@ -75,7 +75,7 @@ def _writer(path: Path) -> pq.ParquetWriter:
 
 def _gather(work: Path, kind: str, part: int) -> Iterator[pa.RecordBatch]:
     for path in sorted(work.glob(f"*.{kind}")):
-        with pa.memory_map(str(path)) as source:
+        with pa.OSFile(str(path)) as source:
             yield pa.ipc.open_file(source).get_batch(part)
 
 

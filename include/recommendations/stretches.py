@@ -12,17 +12,19 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from include.recommendations import json_pieces, json_stream, xml_pieces, xml_stream
 from include.recommendations.rows import USER_LIMIT, Collector, Odd
 from include.recommendations.spill import write_stretch
-from include.staging import PROJECT_ROOT
+from include.staging import PROJECT_ROOT, read_json
 
 STRETCH = 16 * 1024 * 1024
 """Bytes of raw batch that are read, held and written down at a time."""
 SECOND_PROCESS_FROM = 4 * STRETCH
 """A smaller batch is read before another process has started."""
+TASK = "second-process.json"
+GAVE_UP = 3
 
 
 class Plain(Protocol):
@@ -109,19 +111,15 @@ def _read_stretches(job: Job, stretches: list[tuple[int, int, int]]) -> int:
 
 
 def _with_second_process(job: Job, stretches: list[tuple[int, int, int]]) -> int:
-    task = json.dumps({"job": asdict(job), "stretches": stretches[1::2]})
-    command = [sys.executable, "-P", "-m", "include.recommendations.stretches"]
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT)}
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True, encoding="utf-8"
-    ) as child:
+    """Every other stretch goes to a child, which finds its task in the work folder."""
+    task = Path(job.work) / TASK
+    task.write_text(json.dumps({"job": asdict(job), "stretches": stretches[1::2]}), "utf-8")
+    path = os.pathsep.join(filter(None, (str(PROJECT_ROOT), os.environ.get("PYTHONPATH"))))
+    command = [sys.executable, "-P", "-m", "include.recommendations.stretches", str(task)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}) as child:
         try:
-            assert child.stdin
-            child.stdin.write(task)
-            child.stdin.close()
             ignored = _read_stretches(job, stretches[::2])
-            assert child.stdout
-            answer = child.stdout.read()
+            answer, _ = child.communicate()
         except BaseException:
             child.kill()
             raise
@@ -146,13 +144,13 @@ def _read_exactly(job: Job) -> int:
     return sink.ignored_fields
 
 
-def _main() -> None:
-    task = json.load(sys.stdin)
+def _main(task: dict[str, Any]) -> int:
     try:
         print(_read_stretches(Job(**task["job"]), task["stretches"]))  # noqa: T201
     except Odd:
-        sys.exit(3)
+        return GAVE_UP
+    return 0
 
 
 if __name__ == "__main__":
-    _main()
+    sys.exit(_main(read_json(Path(sys.argv[1]))))

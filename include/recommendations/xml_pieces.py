@@ -12,7 +12,7 @@ from typing import Any
 from lxml import etree
 
 from include.recommendations import xml_stream
-from include.recommendations.rows import USER_LIMIT, Block, Collector, Odd
+from include.recommendations.rows import BLANKS, USER_LIMIT, Block, Collector, Odd
 
 END = b"</user>"
 PIECE = 1024 * 1024
@@ -22,7 +22,8 @@ _HEAD = re.compile(
     re.IGNORECASE,
 )
 _TAIL = re.compile(rb"</users\s*>\s*\Z")
-_PRODUCT = ("id", "url", "title", "image_link")
+_PRODUCT = ["result", "id", "url", "title", "image_link"]
+_FIELDS = 4
 
 
 def content(raw: Path) -> tuple[int, int]:
@@ -91,7 +92,7 @@ def _user(element: Any) -> tuple[str, str | None, list[Block]]:
     *meta, recommendations = data
     _expect(element, "user", name, "auth_user_id")
     _expect(data, "data", recommendations, "recommendations")
-    return _leaf(name).strip(" \t\r\n"), _updated_at(*meta), [_block(block) for block in recommendations]
+    return _leaf(name).strip(BLANKS), _updated_at(*meta), [_block(block) for block in recommendations]
 
 
 def _expect(parent: Any, tag: str, child: Any, child_tag: str) -> None:
@@ -112,19 +113,16 @@ def _updated_at(meta: Any = None, *more: Any) -> str | None:
     _expect(meta, "_metadata", moment, "updated_at")
     if more:
         raise Odd("more elements than documented")
-    return _leaf(moment).strip(" \t\r\n") or None
+    return _leaf(moment).strip(BLANKS) or None
 
 
 def _block(block: Any) -> Block:
     kind, results = block
     _expect(block, "recommendation", kind, "recommendation_type")
     _expect(results, "results", kind, "recommendation_type")
-    products = []
-    for result in results:
-        item, url, title, image = result
-        if (item.tag, url.tag, title.tag, image.tag) != _PRODUCT or result.tag != "result":
-            raise Odd("a product with other fields")
-        if len(item) or len(url) or len(title) or len(image):
-            raise Odd("an element inside a field")
-        products.append((item.text, url.text, title.text, image.text))
-    return _leaf(kind).strip(" \t\r\n"), products
+    elements = list(results.iterdescendants())
+    size = len(results)
+    if [element.tag for element in elements] != _PRODUCT * size or sum(map(len, results)) != _FIELDS * size:
+        raise Odd("a product with other fields")
+    texts = [element.text for element in elements]
+    return Block(_leaf(kind).strip(BLANKS), texts[1::5], texts[2::5], texts[3::5], texts[4::5])

@@ -12,12 +12,12 @@ from pathlib import Path
 from xml.parsers import expat
 
 from include.recommendations.rows import (
+    BLANKS,
     FIELD_LIMIT,
     USER_LIMIT,
     Block,
     Collector,
     Odd,
-    Product,
     Refusal,
     Unfinished,
 )
@@ -65,7 +65,7 @@ class XmlReader:
         self._text: list[str] = []
         self._text_bytes = 0
         self._seen: list[dict[str, str]] = [{}]
-        self._products: list[Product] = []
+        self._products: list[tuple[str | None, ...]] = []
         self._blocks: list[Block] = []
 
     def feed(self, data: bytes, *, last: bool = False) -> None:
@@ -136,14 +136,15 @@ class XmlReader:
             return
         seen = self._seen.pop()
         if node is _RESULT:
-            self._products.append((seen.get("id"), seen.get("url"), seen.get("title"), seen.get("image_link")))
+            self._products.append(tuple(seen.get(name) for name in _RESULT.children))
         elif node is _RECOMMENDATION:
-            self._blocks.append((seen.get("recommendation_type", "").strip(" \t\r\n"), self._products))
+            columns = zip(*self._products, strict=True) if self._products else ((),) * len(_RESULT.children)
+            self._blocks.append(Block(seen.get("recommendation_type", "").strip(BLANKS), *columns))
             self._products = []
         elif tag == "_metadata":
-            self._seen[0]["updated_at"] = seen.get("updated_at", "").strip(" \t\r\n")
+            self._seen[0]["updated_at"] = seen.get("updated_at", "").strip(BLANKS)
         elif node is _USER:
-            self._finish_user(seen.get("auth_user_id", "").strip(" \t\r\n"))
+            self._finish_user(seen.get("auth_user_id", "").strip(BLANKS))
 
     def _finish_user(self, auth_user_id: str) -> None:
         self._sink.add(auth_user_id, self._seen[0].pop("updated_at", None), self._blocks)
