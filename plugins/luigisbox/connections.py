@@ -38,9 +38,14 @@ class ConnectionLike(Protocol):
 
 @dataclass(frozen=True)
 class LinkAccess:
-    """How the host of a result link is reached and opened. Never logged, never put into a trigger's arguments."""
+    """How a result link is reached and opened. Never logged, never put into a trigger's arguments.
+
+    ``base_url``, ``headers``, ``basic``, ``timeouts`` and ``verify`` are for HTTP; ``store_connection`` is the Airflow
+    connection of an object store.
+    """
 
     base_url: str | None = None
+    store_connection: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     basic: tuple[str, str] | None = field(default=None, repr=False)
     timeouts: Timeouts = field(default_factory=Timeouts)
@@ -68,6 +73,11 @@ def tracker_settings(connection: ConnectionLike) -> Settings:
         timeouts=_timeouts(connection, extra),
         verify=_verify(connection, extra),
     )
+
+
+def is_http(link: str) -> bool:
+    """Whether a link is fetched over HTTP; one that starts with ``/`` is on the host of its connection."""
+    return link.startswith(("http://", "https://", "/"))
 
 
 def link_access(connection: ConnectionLike) -> LinkAccess:

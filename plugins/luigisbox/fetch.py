@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -23,7 +22,7 @@ from include.recommendations.batches import batch_folder
 from include.recommendations.freshness import Seen
 from include.staging import write_json
 from luigisbox.connections import LinkAccess
-from luigisbox.result_link import HEAD_BYTES, public_link, seen_from, store_headers
+from luigisbox.result_link import HEAD_BYTES, open_store, public_link, seen_from, store_headers
 from vendor_http.errors import Unreachable, error_for_status
 from vendor_http.retry import Retry
 from vendor_http.session import VendorSession
@@ -116,7 +115,7 @@ def _save(pieces: Iterator[bytes], path: Path, max_bytes: int) -> tuple[int, str
 @contextmanager
 def _opened(url: str, access: LinkAccess) -> Iterator[tuple[int, dict[str, str], Iterator[bytes]]]:
     if not url.startswith(("http://", "https://")):
-        with _opened_in_store(url) as opened:
+        with _opened_in_store(url, access) as opened:
             yield opened
         return
     headers = {**access.headers, "Accept-Encoding": "identity"}
@@ -139,12 +138,10 @@ def _pieces(response: requests.Response, url: str) -> Iterator[bytes]:
 
 
 @contextmanager
-def _opened_in_store(url: str) -> Iterator[tuple[int, dict[str, str], Iterator[bytes]]]:
-    from airflow.sdk import ObjectStoragePath
-
-    path: Any = ObjectStoragePath(url)
+def _opened_in_store(url: str, access: LinkAccess) -> Iterator[tuple[int, dict[str, str], Iterator[bytes]]]:
+    path = open_store(url, access)
     try:
-        headers = {**store_headers(path), "date": _now()}
+        headers = store_headers(path.stat())
         with path.open("rb") as handle:
             yield 200, headers, iter(lambda: handle.read(PIECE_BYTES), b"")
     except OSError as error:

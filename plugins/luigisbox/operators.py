@@ -148,7 +148,7 @@ class WaitForBatchOperator(BaseOperator):
 
     def execute(self, context: "Context") -> dict[str, Any]:
         """Look once; what is there already is not waited for."""
-        from luigisbox.result_link import look_once
+        from luigisbox.result_link import Memory, look_once
         from luigisbox.wait import deadline_of, find_user_set
 
         settings = load_publisher(self.publisher)
@@ -156,8 +156,8 @@ class WaitForBatchOperator(BaseOperator):
         run_started = getattr(context.get("dag_run"), "start_date", None)
         deadline = deadline_of(self.deadline or "", user_set, run_started, settings.batch.deadline_minutes)
         wait = self._wait(user_set.name, deadline)
-        event, _ = asyncio.run(look_once(wait.watch(), None, wait.reason))
-        return self._proceed(wait, event)
+        what = wait.watch()
+        return self._proceed(wait, asyncio.run(look_once(what, Memory(what))))
 
     def resume(self, context: "Context", event: dict[str, Any] | None = None) -> dict[str, Any]:  # noqa: ARG002
         """Go on after the trigger's one event, in a new process that knows nothing else.
@@ -199,13 +199,15 @@ class WaitForBatchOperator(BaseOperator):
             event = asyncio.run(watch(wait.watch()))
 
     def _wait(self, user_set: str, deadline: float, refused: tuple[Any, ...] = ()) -> "Wait":
-        from luigisbox.connections import LinkAccess, link_access
+        from luigisbox.connections import LinkAccess, is_http, link_access
         from luigisbox.result_link import public_link
         from luigisbox.wait import Wait, find_user_set
 
-        settings, access = load_publisher(self.publisher), LinkAccess()
-        if settings.batch.connection:
-            access = link_access(LuigisBoxHook.get_connection(settings.batch.connection))
+        settings = load_publisher(self.publisher)
+        link, connection = settings.batch.link, settings.batch.connection
+        access = LinkAccess(store_connection=connection)
+        if connection and is_http(link):
+            access = link_access(LuigisBoxHook.get_connection(connection))
         wait = Wait(
             root=staging_root(),
             publisher=settings,

@@ -9,7 +9,7 @@ import hashlib
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import formatdate
@@ -29,10 +29,11 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 
 @dataclass(frozen=True)
 class Look:
-    """What one look found: something (``seen``), or why there is nothing new (``reason``)."""
+    """What one look found: something (``seen``), nothing new (``unchanged``), or why there is nothing (``reason``)."""
 
     seen: Seen | None = None
-    reason: str | None = None
+    unchanged: bool = False
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ async def look(url: str, access: LinkAccess, known: Seen | None = None) -> Look:
     import httpx
 
     if not url.startswith(("http://", "https://")):
-        return await asyncio.to_thread(_look_in_store, url)
+        return await asyncio.to_thread(_look_in_store, url, access)
     try:
         async with shared_client(access.verify) as client:
             return await _look_over_http(client, url, access, known)
@@ -118,7 +119,7 @@ async def _look_over_http(client: Any, url: str, access: LinkAccess, known: Seen
 
 async def _judge_answer(response: Any, url: str) -> Look:
     if response.status_code == 304:
-        return Look(reason="it has not changed since the last look (304)")
+        return Look(unchanged=True)
     head = bytearray()
     async for piece in response.aiter_raw():
         head += piece
@@ -154,28 +155,38 @@ def _conditions(known: Seen | None) -> dict[str, str]:
     return {}
 
 
-def store_headers(path: Any) -> dict[str, str]:
-    """What a file or an object says about itself, in the words of HTTP.
+def open_store(url: str, access: LinkAccess) -> Any:
+    """The path of a link that is a file or an object in a store.
 
     Raises:
-        FileNotFoundError: it is not there.
+        ConfigError: no provider for that kind of store is installed.
     """
-    stat = path.stat()
-    more = getattr(stat, "_info", {})
-    etag = more.get("ETag") or more.get("etag") or f'"{int(stat.st_mtime * 1000):x}-{stat.st_size:x}"'
-    return {
-        "etag": str(etag),
-        "last-modified": formatdate(stat.st_mtime, usegmt=True),
-        "content-length": str(stat.st_size),
-    }
-
-
-def _look_in_store(url: str) -> Look:
     from airflow.sdk import ObjectStoragePath
 
-    path: Any = ObjectStoragePath(url)
+    path: Any = ObjectStoragePath(url, conn_id=access.store_connection)
     try:
-        headers = store_headers(path)
+        _ = path.fs
+    except ValueError as error:
+        raise ConfigError(f"batch.link: {public_link(url)}: {error}; install its Airflow provider") from error
+    return path
+
+
+def store_headers(stat: Mapping[str, Any]) -> dict[str, str]:
+    """What a file or an object says about itself, in the words of HTTP."""
+    headers = {"content-length": str(stat["size"])}
+    modified = stat.get("LastModified") or stat.get("mtime")
+    seconds = modified.timestamp() if isinstance(modified, datetime) else modified
+    if isinstance(seconds, int | float):
+        headers["last-modified"] = formatdate(seconds, usegmt=True)
+        headers["etag"] = f'"{int(seconds * 1e6):x}-{stat["size"]:x}"'
+    etag = stat.get("ETag") or stat.get("etag")
+    return {**headers, "etag": str(etag)} if etag else headers
+
+
+def _look_in_store(url: str, access: LinkAccess) -> Look:
+    path = open_store(url, access)
+    try:
+        headers = store_headers(path.stat())
         with path.open("rb") as handle:
             return Look(seen=seen_from(headers, handle.read(HEAD_BYTES)))
     except FileNotFoundError:
@@ -190,12 +201,11 @@ async def watch(what: Watch, around: Surroundings | None = None) -> dict[str, An
     Returns:
         ``{"status": "found" | "deadline" | "error", "reason": why it was waiting, or what is wrong}``
     """
-    here = around or Surroundings()
-    told, reason, known = "", what.reason, what.refused[-1] if what.refused else None
-    pause = what.poll_seconds * here.chance()
+    here, memory, told = around or Surroundings(), Memory(what), what.reason
+    reason, pause = what.reason, what.poll_seconds * here.chance()
     while (left := what.deadline - here.clock()) > 0:
         await here.sleep(min(pause, left))
-        event, known = await look_once(what, known, reason)
+        event = await look_once(what, memory)
         if event["status"] != "waiting":
             return event
         reason = event["reason"]
@@ -206,23 +216,31 @@ async def watch(what: Watch, around: Surroundings | None = None) -> dict[str, An
     return {"status": "deadline", "reason": reason}
 
 
-async def look_once(what: Watch, known: Seen | None, reason: str) -> tuple[dict[str, Any], Seen | None]:
+class Memory:
+    """The last thing that was seen at the link, and why it was not enough: if it is unchanged, so is the reason."""
+
+    def __init__(self, what: Watch) -> None:
+        self.seen = what.refused[-1] if what.refused else None
+        self.reason = what.reason
+
+
+async def look_once(what: Watch, memory: Memory) -> dict[str, Any]:
     """One look and what it means.
 
-    Args:
-        what: is waited for.
-        known: the look before; an unchanged link keeps its reason.
-        reason: why the look before was not enough.
-
     Returns:
-        an event like that of ``watch``, or with status ``waiting``; and the look to compare the next one with.
+        an event like that of ``watch``, or with status ``waiting``.
     """
     try:
-        found = await look(what.url, what.access, known)
+        found = await look(what.url, what.access, memory.seen)
     except (PermanentError, ConfigError) as error:
-        return {"status": "error", "reason": str(error)}, known
+        return {"status": "error", "reason": str(error)}
+    if found.unchanged:
+        return {"status": "waiting", "reason": memory.reason}
     if found.seen is None:
-        unchanged = known is not None and "(304)" in (found.reason or "")
-        return {"status": "waiting", "reason": reason if unchanged else found.reason}, known
+        return {"status": "waiting", "reason": found.reason}
     why = still_waiting(found.seen, what.refused, what.sent_at)
-    return {"status": "waiting" if why else "found", "reason": why or ""}, found.seen
+    if why is None:
+        return {"status": "found", "reason": ""}
+    refused_before = still_waiting(found.seen, (), what.sent_at) is None
+    memory.seen, memory.reason = found.seen, what.reason if refused_before else why
+    return {"status": "waiting", "reason": memory.reason}

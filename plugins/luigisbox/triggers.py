@@ -65,12 +65,12 @@ class BatchTrigger(BaseTrigger):
 
     async def _watch(self) -> dict[str, Any]:
         from include.recommendations.freshness import Seen
-        from luigisbox.connections import LinkAccess, link_access
+        from luigisbox.connections import LinkAccess, is_http, link_access
         from luigisbox.result_link import Surroundings, Watch, resolve_link, watch
         from luigisbox.shared_client import shared_client
 
-        access = LinkAccess()
-        if self.connection_id:
+        access = LinkAccess(store_connection=self.connection_id)
+        if self.connection_id and is_http(self.link):
             access = link_access(await BaseHook.aget_connection(self.connection_id))
         what = Watch(
             url=resolve_link(self.link, access),

@@ -155,6 +155,7 @@ def examine(wait: Wait) -> Outcome | Wait:
     why = _why_not(wait, fetched.folder)
     if why is None:
         return outcome_of(wait, fetched.folder, "fresh")
+    batches.prune(wait.root, wait.publisher.name)  # a wait must not pile up what it refuses
     return replace(wait, reason=why, refused=(*wait.refused, fetched.seen)[-KEPT_REFUSALS:])
 
 

@@ -12,6 +12,15 @@ Answer = Callable[[Any], None]
 Serve = Callable[[Answer], str]
 
 
+class QuietServer(ThreadingHTTPServer):
+    """Clients that go away in the middle are part of the tests."""
+
+    daemon_threads = True
+
+    def handle_error(self, *arguments: Any) -> None:
+        pass
+
+
 @pytest.fixture
 def serve() -> Iterator[Serve]:
     """Start a server whose every request is answered by the given function of the request handler; gives its URL."""
@@ -41,8 +50,7 @@ def serve() -> Iterator[Serve]:
                 def take(self) -> bytes:
                     return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
-            server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-            server.daemon_threads = True
+            server = QuietServer(("127.0.0.1", 0), Handler)
             thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
             thread.start()
             servers.callback(server.server_close)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -39,8 +40,16 @@ class Box:
     def uploads(self, kind: str) -> list[dict[str, Any]]:
         return [upload for upload in requests.get(f"{self.url}/_sandbox/uploads").json() if upload["kind"] == kind]
 
+    def take_list(self, folder: Path, *ids: str) -> None:
+        """Upload a list, past the staging store."""
+        manifest = write_chunks(folder, user_lines(*ids))
+        self.client().upload_users([folder / "chunks/users-00000.json"], manifest)
+
     def forget(self) -> None:
         requests.delete(f"{self.url}/_sandbox/faults").raise_for_status()
+        self.forget_requests()
+
+    def forget_requests(self) -> None:
         requests.delete(f"{self.url}/_sandbox/requests").raise_for_status()
 
     def settings(self, **changes: Any) -> Settings:
@@ -55,7 +64,7 @@ class Box:
         return client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with running(tmp_path_factory.mktemp("sandbox")) as started:
         yield started
@@ -106,3 +115,86 @@ def purchase_lines(rows: int, size: int = 0) -> bytes:
 def lines() -> SimpleNamespace:
     """Makers of chunks and lines; test modules cannot import each other."""
     return SimpleNamespace(write_chunks=write_chunks, user_lines=user_lines, purchase_lines=purchase_lines)
+
+
+PUBLISHER = """
+luigisbox: {connection: luigisbox_test}
+audience: {connection: none, sql: "SELECT 1 AS auth_user_id"}
+batch:
+  link: %(link)s
+  %(connection)s
+  format: %(form)s
+  poll_seconds: 0.2
+  deadline_minutes: 10
+  on_deadline: %(on_deadline)s
+  max_bytes: %(max_bytes)s
+  parts: 2
+deliveries: [{name: feed, kind: feed}]
+"""
+
+
+class Shop:
+    """A publisher named ``shop`` with connections to a sandbox, and a staging store of its own."""
+
+    name = "shop"
+
+    def __init__(self, root: Path, publishers: Path, box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root, self.box, self._publishers, self._patch = root, box, publishers, monkeypatch
+        monkeypatch.setenv("PUBLISHERS_DIR", str(publishers))
+        self.connect("luigisbox_test", host=box.url, login=box.tracker, password=box.private_key)
+        self.connect("batch_test", host=box.url)
+        self.configure()
+
+    def connect(self, name: str, **fields: Any) -> None:
+        form = {"conn_type": "luigisbox", **fields}
+        self._patch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(form))
+
+    def configure(self, **changes: Any) -> None:
+        usual = {
+            "link": f"/batches/{self.box.tracker}.xml",
+            "connection": "connection: batch_test",
+            "form": "xml",
+            "on_deadline": "fail",
+            "max_bytes": 10_000_000,
+        }
+        (self._publishers / "shop.yaml").write_text(PUBLISHER % {**usual, **changes})
+
+    def patch_retry(self) -> None:
+        """Let the clients' retry loops not sleep."""
+        from luigisbox import fetch
+
+        self._patch.setattr(fetch, "Retry", lambda: Retry(sleep=lambda _: None))
+
+    def audience(self, run: str, *ids: str, as_of: datetime | None = None) -> Path:
+        """A built audience run of these users."""
+        from include.audience.build import build_audience
+        from include.extract import write_rows
+        from include.publishers.config import load_publisher
+
+        folder = self.root / "shop" / "audience" / run
+        write_rows([[(user,) for user in ids]], ["auth_user_id"], ["auth_user_id"], ["recipient"], folder / "raw", 0)
+        build_audience(folder, load_publisher("shop").audience, as_of or datetime.now(UTC))
+        return folder
+
+    def accepted(self, run: str, *ids: str, sent_at: datetime | None = None) -> Any:
+        """The user set of such a run, as if it was sent just now."""
+        from include.audience import user_sets
+
+        moment = sent_at or datetime.now(UTC)
+        return user_sets.accept(
+            self.root, "shop", self.audience(run, *ids), sent_at=moment, accepted_at=moment, answer={"status": 200}
+        )
+
+    def sent(self, run: str, *ids: str) -> Any:
+        """The user set of such a run, really sent to the sandbox."""
+        from include.audience import user_sets
+        from luigisbox.uploads import send_users
+
+        send_users(self.box.client(), self.root, "shop", self.audience(run, *ids))
+        return user_sets.live(self.root, "shop")
+
+
+@pytest.fixture
+def shop(staging: Path, tmp_path: Path, box: Box, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    (tmp_path / "publishers").mkdir()
+    return Shop(staging, tmp_path / "publishers", box, monkeypatch)

@@ -1,0 +1,241 @@
+"""Looks and their repetition, with a clock that tests turn: conditions, jitter, deadline, one line per reason."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from include.errors import ConfigError
+from include.recommendations.freshness import Seen
+from luigisbox.connections import LinkAccess
+from luigisbox.result_link import (
+    HEAD_BYTES,
+    Surroundings,
+    Watch,
+    look,
+    open_store,
+    public_link,
+    resolve_link,
+    store_headers,
+    watch,
+)
+from luigisbox.shared_client import _clients, shared_client
+from vendor_http.errors import PermanentError
+
+Serve = Callable[[Callable[[Any], None]], str]
+SENT = datetime(2026, 5, 1, 12, tzinfo=UTC)
+LATER = "Fri, 01 May 2026 13:00:00 GMT"
+EARLIER = "Fri, 01 May 2026 11:00:00 GMT"
+
+
+class Night:
+    """Surroundings in which a sleep only moves the clock."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.sleeps: list[float] = []
+        self.lines: list[str] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.sleeps.append(seconds)
+        self.now += seconds
+
+    def info(self, line: str, *arguments: Any) -> None:
+        self.lines.append(line % arguments)
+
+    def run(self, url: str, **options: Any) -> dict[str, Any]:
+        what = Watch(**{"url": url, "sent_at": SENT, "deadline": 100.0, "poll_seconds": 10.0, **options})
+        around = Surroundings(clock=lambda: self.now, sleep=self.sleep, chance=lambda: 0.5, log=self)
+        return asyncio.run(watch(what, around))
+
+
+class Answers:
+    """A link that answers as told; the last answer stays."""
+
+    def __init__(self, *answers: tuple[int, dict[str, str]]) -> None:
+        self.answers = list(answers)
+        self.conditions: list[tuple[str | None, str | None]] = []
+
+    def __call__(self, request: Any) -> None:
+        self.conditions.append((request.headers["If-None-Match"], request.headers["If-Modified-Since"]))
+        status, headers = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        request.reply(status, b"" if status == 304 else b"x" * 10, **headers)
+
+
+def test_looks_are_conditional_and_an_unchanged_link_keeps_its_reason(serve: Serve) -> None:
+    answers = Answers((200, {"ETag": '"a"', "Last_Modified": EARLIER}), (304, {}), (503, {}), (304, {}))
+    night = Night()
+    event = night.run(serve(answers))
+    why = f"last changed {EARLIER}, before the upload of 2026-05-01T12:00:00Z"
+    assert event == {"status": "deadline", "reason": why}
+    assert set(answers.conditions[1:]) == {('"a"', None)}
+    assert [line.split(": ", 1)[0] for line in night.lines] == ["still waiting"] * 3
+    assert "503" in night.lines[1]
+    assert night.lines[0] == night.lines[2] == f"still waiting: {why}"
+
+
+def test_without_an_etag_the_date_is_the_condition(serve: Serve) -> None:
+    answers = Answers((200, {"Last_Modified": EARLIER}), (304, {}))
+    Night().run(serve(answers))
+    assert set(answers.conditions[1:]) == {(None, EARLIER)}
+
+
+def test_the_first_look_is_conditional_on_what_was_refused(serve: Serve) -> None:
+    answers = Answers((304, {}))
+    event = Night().run(serve(answers), refused=[Seen(etag='"r"')], reason="it was made from the previous list")
+    assert event == {"status": "deadline", "reason": "it was made from the previous list"}
+    assert set(answers.conditions) == {('"r"', None)}
+
+
+def test_what_was_refused_is_known_without_conditions_too(serve: Serve) -> None:
+    answers = Answers((200, {"ETag": '"r"', "Last_Modified": LATER}))
+    event = Night().run(serve(answers), refused=[Seen(etag='"r"')], reason="it is not whole")
+    assert event == {"status": "deadline", "reason": "it is not whole"}
+
+
+def test_something_new_is_found(serve: Serve) -> None:
+    answers = Answers((404, {}), (200, {"ETag": '"b"', "Last_Modified": LATER}))
+    night = Night()
+    assert night.run(serve(answers), refused=[Seen(etag='"a"')])["status"] == "found"
+    assert night.lines == ["still waiting: nothing is published at the link yet (answered 404)"]
+
+
+def test_pauses_are_jittered_and_end_at_the_deadline(serve: Serve) -> None:
+    night = Night()
+    night.run(serve(Answers((404, {}))), deadline=33.0)
+    assert night.sleeps == [5.0, 10.0, 10.0, 8.0]
+    assert night.now == 33.0
+
+
+def test_a_deadline_that_passed_is_the_end(serve: Serve) -> None:
+    answers = Answers((404, {}))
+    event = Night().run(serve(answers), deadline=-1.0, reason="it was stale")
+    assert event == {"status": "deadline", "reason": "it was stale"}
+    assert answers.conditions == []
+
+
+def test_refused_credentials_end_the_watch(serve: Serve) -> None:
+    assert Night().run(serve(Answers((401, {}))))["status"] == "error"
+
+
+@pytest.mark.parametrize("status", [403, 404, 410, 429, 500, 503])
+def test_these_are_waited_out(serve: Serve, status: int) -> None:
+    found = asyncio.run(look(serve(Answers((status, {}))), LinkAccess()))
+    assert str(status) in found.reason
+
+
+def test_no_server_is_waited_out() -> None:
+    found = asyncio.run(look("http://127.0.0.1:9/x?token=hush", LinkAccess()))
+    assert found.reason.startswith("the link cannot be reached (ConnectError")
+    assert "hush" not in found.reason
+
+
+def test_a_look_reads_no_more_than_the_head(serve: Serve) -> None:
+    sent: list[int] = []
+
+    def answer(request: Any) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", str(1 << 40))
+        request.end_headers()
+        try:
+            while True:
+                request.wfile.write(b"x" * HEAD_BYTES)
+                sent.append(HEAD_BYTES)
+        except OSError:
+            request.close_connection = True
+
+    seen = asyncio.run(look(serve(answer), LinkAccess())).seen
+    assert seen is not None
+    assert seen.length == 1 << 40
+    assert sum(sent) < 50_000_000
+
+
+def test_endless_redirects_end(serve: Serve) -> None:
+    url = serve(lambda request: request.reply(302, Location="/again"))
+    with pytest.raises(PermanentError, match="more than 5 redirects"):
+        asyncio.run(look(url, LinkAccess()))
+
+
+def test_waits_share_one_client_that_is_closed_after_the_last() -> None:
+    async def share() -> None:
+        async with shared_client(True) as first:
+            async with shared_client(True) as second, shared_client(False) as other:
+                assert first is second
+                assert first is not other
+            assert not first.is_closed
+        assert first.is_closed
+
+    asyncio.run(share())
+    assert _clients == {}
+
+
+def test_cookies_are_not_kept(serve: Serve) -> None:
+    seen: list[str | None] = []
+
+    def answer(request: Any) -> None:
+        seen.append(request.headers["Cookie"])
+        request.reply(404, Set_Cookie="session=1")
+
+    url = serve(answer)
+
+    async def twice() -> None:
+        async with shared_client(True):
+            await look(url, LinkAccess())
+            await look(url, LinkAccess())
+
+    asyncio.run(twice())
+    assert seen == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("link", "shown"),
+    [
+        ("https://me:hush@x.example/b.xml?token=hush#hush", "https://x.example/b.xml?…"),
+        ("http://x.example:8080/b.xml", "http://x.example:8080/b.xml"),
+        ("file:///a/b.xml", "file:///a/b.xml"),
+        ("s3://conn@bucket/b.xml", "s3://bucket/b.xml"),
+    ],
+)
+def test_links_are_shown_without_secrets(link: str, shown: str) -> None:
+    assert public_link(link) == shown
+
+
+def test_links_are_resolved_against_their_connection() -> None:
+    access = LinkAccess(base_url="https://x.example")
+    assert resolve_link("/b.xml", access) == "https://x.example/b.xml"
+    assert resolve_link("https://x.example:443/b.xml", access) == "https://x.example:443/b.xml"
+    with pytest.raises(ConfigError, match="is not on the host"):
+        resolve_link("http://x.example/b.xml", access)
+    with pytest.raises(ConfigError, match="names the host"):
+        resolve_link("/b.xml", LinkAccess())
+
+
+@pytest.mark.parametrize(
+    ("stat", "headers"),
+    [
+        (
+            {"size": 5, "ETag": '"abc"', "LastModified": datetime(2026, 5, 1, 13, tzinfo=UTC)},
+            {"etag": '"abc"', "last-modified": LATER, "content-length": "5"},
+        ),
+        (
+            {"size": 5, "etag": "abc", "mtime": datetime(2026, 5, 1, 13, tzinfo=UTC)},
+            {"etag": "abc", "last-modified": LATER, "content-length": "5"},
+        ),
+        ({"size": 5}, {"content-length": "5"}),
+    ],
+    ids=["s3", "gs", "bare"],
+)
+def test_what_stores_say_in_the_words_of_http(stat: dict[str, Any], headers: dict[str, str]) -> None:
+    assert store_headers(stat) == headers
+
+
+def test_a_store_without_its_provider() -> None:
+    with pytest.raises(ConfigError, match="install its Airflow provider"):
+        open_store("s3://bucket/b.xml", LinkAccess())
+
+
+def test_the_default_log_is_a_logger() -> None:
+    assert isinstance(Surroundings().log, logging.Logger)
