@@ -82,8 +82,6 @@ class XmlReader:
             self._parser.Parse(data, False)
         except expat.ExpatError as error:
             raise Refusal(self._parser.ErrorByteIndex, f"not XML ({expat.ErrorString(error.code)})") from None
-        except Odd as error:
-            raise Refusal(self._parser.CurrentByteIndex, str(error)) from None
         if self._fed - self._user_start > USER_LIMIT + BLOCK:
             raise Refusal(self._user_start, f"more than {USER_LIMIT} bytes without a whole user")
         if last:
@@ -95,23 +93,26 @@ class XmlReader:
         except expat.ExpatError as error:
             raise EOFError(expat.ErrorString(error.code)) from None
 
+    def _refusal(self, reason: str) -> Refusal:
+        return Refusal(self._parser.CurrentByteIndex, reason)
+
     def _doctype(self, *_: object) -> None:
-        raise Odd("a DOCTYPE (an HTML page, or a document with entities of its own)")
+        raise self._refusal("a DOCTYPE (an HTML page, or a document with entities of its own)")
 
     def _declaration(self, _version: str, encoding: str | None, _standalone: int) -> None:
         if encoding and encoding.lower() not in ("utf-8", "us-ascii", "ascii"):
-            raise Odd("the declared encoding is not UTF-8")
+            raise self._refusal("the declared encoding is not UTF-8")
 
     def _start(self, tag: str, _attributes: dict[str, str]) -> None:
         parent = self._stack[-1]
         node = parent.children.get(tag)
         if node is None:
             if not parent.other_fields:
-                raise Odd(f"element <{tag[:40]}> is not expected here")
+                raise self._refusal(f"element <{tag[:40]}> is not expected here")
             node = _FIELD
             self._sink.ignored_fields += 1
         elif tag in self._seen[-1] and (tag in _ONCE or node is _FIELD):
-            raise Odd(f"a second <{tag}>")
+            raise self._refusal(f"a second <{tag}>")
         self._seen[-1][tag] = ""
         self._stack.append(node)
         self._text.clear()
@@ -126,7 +127,7 @@ class XmlReader:
         if self._stack[-1] is _FIELD:
             self._text_bytes += len(text.encode())
             if self._text_bytes > FIELD_LIMIT:
-                raise Odd(f"a field longer than {FIELD_LIMIT} bytes")
+                raise self._refusal(f"a field longer than {FIELD_LIMIT} bytes")
             self._text.append(text)
 
     def _end(self, tag: str) -> None:
@@ -147,7 +148,10 @@ class XmlReader:
             self._finish_user(seen.get("auth_user_id", "").strip(BLANKS))
 
     def _finish_user(self, auth_user_id: str) -> None:
-        self._sink.add(auth_user_id, self._seen[0].pop("updated_at", None), self._blocks)
+        try:
+            self._sink.add(auth_user_id, self._seen[0].pop("updated_at", None), self._blocks)
+        except Odd as error:
+            raise Refusal(self._user_start, str(error)) from None
         self._blocks = []
         self._user_start = self._parser.CurrentByteIndex
 

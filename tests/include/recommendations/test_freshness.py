@@ -1,0 +1,112 @@
+"""A batch is fresh or stale by evidence, and the trigger knows what is worth a fetch."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.recommendations.freshness import Freshness, Seen, judge, still_waiting
+from include.recommendations.parse import parse_batch
+from include.staging import read_json
+from tests.include.recommendations.documents import User, batch_of, settings, user_set, xml
+
+SENT_AT = datetime(2026, 11, 20, 9, 0, 0, 500_000, tzinfo=UTC)
+BEFORE, SAME_SECOND, AFTER = (f"Fri, 20 Nov 2026 {time} GMT" for time in ("08:59:59", "09:00:00", "11:00:00"))
+
+
+@pytest.mark.parametrize(
+    ("seen", "reason"),
+    [
+        (Seen(), None),
+        (Seen(last_modified=AFTER), None),
+        (Seen(last_modified=SAME_SECOND), None),
+        (Seen(last_modified="not a date"), None),
+        (Seen(last_modified=BEFORE), "before the upload of 2026-11-20T09:00:00Z"),
+        (Seen(etag='"2"', last_modified=BEFORE), "before the upload"),
+    ],
+)
+def test_what_was_made_before_the_upload_is_not_worth_a_fetch(seen: Seen, reason: str | None) -> None:
+    said = still_waiting(seen, [], SENT_AT)
+    assert said == reason if reason is None else reason in (said or "")
+
+
+@pytest.mark.parametrize(
+    ("seen", "refused", "same"),
+    [
+        (Seen(etag='"1"'), Seen(etag='"1"'), True),
+        (Seen(etag='W/"1"'), Seen(etag='"1"'), True),
+        (Seen(etag='"1"', last_modified=AFTER), Seen(etag='"2"', last_modified=AFTER), False),
+        (Seen(last_modified=AFTER, length=5), Seen(last_modified=AFTER, length=5), True),
+        (Seen(last_modified=AFTER, length=6), Seen(last_modified=AFTER, length=5), False),
+        (Seen(length=5, head_sha256="a"), Seen(length=5, head_sha256="a"), True),
+        (Seen(length=5, head_sha256="a"), Seen(length=5, head_sha256="b"), False),
+        (Seen(length=5, head_sha256="a"), Seen(length=6, head_sha256="a"), False),
+        (Seen(), Seen(), False),
+    ],
+)
+def test_a_batch_that_was_refused_is_not_fetched_again(seen: Seen, refused: Seen, same: bool) -> None:
+    said = still_waiting(seen, [Seen(etag='"other"'), refused], SENT_AT)
+    assert bool(said) == same
+    assert "\n" not in (said or "")
+
+
+def test_seen_survives_json() -> None:
+    seen = Seen('"1"', AFTER, 5, "ab")
+    assert Seen.from_dict(json.loads(json.dumps(seen.as_dict()))) == seen
+
+
+def judged(
+    root: Path,
+    *,
+    updated_at: str | None = None,
+    headers: dict[str, str] | None = None,
+    in_batch: tuple[str, ...] = ("a", "b"),
+    now: tuple[str, ...] = ("a", "b"),
+    before: tuple[str, ...] | None = None,
+    latest: dict[str, Any] | None = None,
+) -> Freshness:
+    users = [User(name, updated_at=updated_at) for name in in_batch]
+    batch = batch_of(root / "shop" / "batches" / "x", xml(users))
+    sha256 = parse_batch(batch, settings())["sha256"]
+    if headers is not None:
+        (batch / "fetch.json").write_text(json.dumps({"headers": headers}))
+    if latest and latest["sha256"] == "this one":
+        latest["sha256"] = sha256
+    previous = user_set(root, "before", before) if before is not None else None
+    found = judge(batch, user_set(root, "now", now), previous, latest)
+    assert read_json(batch / "freshness.json") == found.as_dict()
+    return found
+
+
+OLD, NEW = "2026-11-20T08:59:59", "2026-11-20T09:00:00"
+
+
+@pytest.mark.parametrize(
+    ("evidence", "verdict", "why"),
+    [
+        ({"updated_at": NEW}, "fresh", "updated_at reaches 2026-11-20T09:00:00Z"),
+        ({"updated_at": OLD}, "stale", "newest updated_at"),
+        ({"headers": {"last-modified": AFTER}}, "fresh", "last changed 2026-11-20T11:00:00Z, after"),
+        ({"headers": {"last-modified": SAME_SECOND}}, "fresh", "last changed"),
+        ({"headers": {"last-modified": BEFORE}}, "stale", "last changed 2026-11-20T08:59:59Z, before"),
+        ({"headers": {"etag": '"1"'}}, "stale", "cannot be proven fresh"),
+        ({}, "stale", "cannot be proven fresh"),
+        ({"before": ("a", "b")}, "stale", "cannot be proven fresh"),
+        ({"before": ("a",)}, "fresh", "1 of 1 users added"),
+        ({"before": ("a", "b", "c"), "in_batch": ("a", "c")}, "stale", "made from the previous list: 1 users"),
+        ({"before": ("a", "c"), "in_batch": ("a", "c"), "updated_at": NEW}, "stale", "made from the previous list"),
+        ({"before": ("a", "c"), "in_batch": ("a",), "updated_at": NEW}, "fresh", "updated_at"),
+        ({"before": ("a", "c"), "in_batch": ("a", "b", "c")}, "fresh", "1 of 1 users added"),
+        ({"latest": {"sha256": "other", "user_set": "before"}}, "fresh", "content differs"),
+        ({"latest": {"sha256": "this one", "user_set": "before"}}, "stale", "the same content was accepted for"),
+        ({"latest": {"sha256": "this one", "user_set": "before"}, "updated_at": NEW}, "stale", "the same content"),
+        ({"latest": {"sha256": "this one", "user_set": "now"}, "updated_at": OLD}, "fresh", "accepted for now before"),
+        ({"latest": {"sha256": "other", "user_set": "now"}, "updated_at": OLD}, "stale", "newest updated_at"),
+    ],
+)
+def test_the_verdict_follows_the_evidence(tmp_path: Path, evidence: dict[str, Any], verdict: str, why: str) -> None:
+    found = judged(tmp_path, **evidence)
+    assert found.verdict == verdict
+    assert why in found.sentence
