@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from include.errors import ConfigError
-from warehouse.cursor import connect, warehouse_hook
+from warehouse.cursor import connect, driver, warehouse_hook
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,6 +49,7 @@ _TYPES = {_NAME: "VARCHAR(200)", _TEXT: "TEXT", _NUMBER: "INTEGER"}
 _STRINGS = {_NAME: "STRING", _TEXT: "STRING", _NUMBER: "BIGINT"}
 _LONG = {_NAME: "VARCHAR(200)", _TEXT: "VARCHAR(4000)", _NUMBER: "INTEGER"}
 _TYPES_OF = {"bigquery": _STRINGS, "databricks": _STRINGS, "oracle": _LONG, "mssql": _LONG, "redshift": _LONG}
+_MYSQL_DRIVERS = {"MySQLdb", "pymysql", "mysql"}
 _INDEXED = {"postgresql", "sqlite", "mysql", "mssql"}
 
 
@@ -71,8 +72,7 @@ def deliver_part(delivery: WarehouseDelivery, publisher: str, batch: str, part: 
     """
     hook = warehouse_hook(delivery.connection)
     with closing(connect(hook)) as connection:
-        if hook.supports_autocommit:
-            hook.set_autocommit(connection, False)
+        _transactional(hook, connection)
         _ensure_table(hook, connection, delivery)
         try:
             _replace(hook, connection, delivery, (publisher, batch, part), table)
@@ -85,6 +85,15 @@ def deliver_part(delivery: WarehouseDelivery, publisher: str, batch: str, part: 
             raise
     log.info("%s: %s rows of part %d in %s", delivery.name, f"{table.num_rows:,}", part, delivery.table)
     return int(table.num_rows)
+
+
+def _transactional(hook: DbApiHook, connection: Any) -> None:
+    """Make statements of this connection one transaction until it is committed."""
+    if hook.supports_autocommit:
+        hook.set_autocommit(connection, False)
+    if driver(connection) in _MYSQL_DRIVERS:
+        with closing(connection.cursor()) as cursor:  # by default parts side by side lock each other's gaps: deadlocks
+            cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
 
 
 def _replace(
@@ -129,7 +138,8 @@ def _ensure_table(hook: DbApiHook, connection: Any, delivery: WarehouseDelivery)
     columns = ", ".join(f"{name} {kinds[kind]}" for name, kind in COLUMNS.items())
     try:
         with closing(connection.cursor()) as cursor:
-            cursor.execute(f"CREATE TABLE {delivery.table} ({columns})")
+            characters = " DEFAULT CHARACTER SET utf8mb4" if dialect == "mysql" else ""
+            cursor.execute(f"CREATE TABLE {delivery.table} ({columns}){characters}")
             if dialect in _INDEXED:
                 index = f"{delivery.table.rpartition('.')[2]}_unit"[-60:]
                 cursor.execute(f"CREATE INDEX {index} ON {delivery.table} (publisher, batch, part)")
