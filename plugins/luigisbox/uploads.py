@@ -65,39 +65,44 @@ def send_transactions(client: "Client", root: Path, publisher: str, run: Path, b
         by: who sends, for the ledger.
 
     Raises:
-        FateUnknown: of one file it is unknown whether it was stored; the files after it were not sent.
+        PipelineError: of one file nobody knows whether it was stored, now or from an earlier attempt; the sentence
+            says how to settle it. The files after it were not sent.
         VendorError: Luigi's Box did not take one; the files after it were not sent.
     """
-    from include.transactions.ledger import Ledger
+    from include.transactions.ledger import FILE, Ledger
 
     manifest = _manifest(run, "transactions")
-    ledger, states, seconds = Ledger(root / "ledger.sqlite"), [], 0.0
+    ledger = Ledger(root / FILE)
     for chunk in manifest["chunks"]:
-        took = _send_once(client, ledger, publisher, run, chunk, by)
-        states.append("already_sent" if took is None else "confirmed")
-        seconds += took or 0.0
+        ledger.prepare(publisher, _ref(run, chunk), run.name)
+    seconds = [_send_once(client, ledger, publisher, run / chunk["name"], chunk, by) for chunk in manifest["chunks"]]
+    sent = [each for each in seconds if each is not None]
     figures = {
-        "files": len(states),
-        "confirmed": states.count("confirmed"),
-        "already_sent": states.count("already_sent"),
+        "files": len(seconds),
+        "confirmed": len(sent),
+        "already_sent": len(seconds) - len(sent),
         "rows": manifest["rows"],
         "sessions": manifest["sessions"],
         "bytes": manifest["bytes"],
-        "seconds": round(seconds, 3),
+        "seconds": round(sum(sent), 3),
     }
     log.info("past transactions: %s", figures)
     return figures
 
 
+def _ref(run: Path, chunk: dict[str, Any]) -> Ref:
+    uri = (run / chunk["name"]).as_uri()
+    return {"uri": uri, "rows": chunk["rows"], "bytes": chunk["bytes"], "sha256": chunk["sha256"]}
+
+
 def _send_once(
-    client: "Client", ledger: "Ledger", publisher: str, run: Path, chunk: dict[str, Any], by: str
+    client: "Client", ledger: "Ledger", publisher: str, path: Path, chunk: dict[str, Any], by: str
 ) -> float | None:
     """Seconds it took; None if it was sent before. The ledger notes ``sending`` before the first byte."""
     from include.transactions.ledger import AlreadySent
+    from include.transactions.ledger import FateUnknown as NobodyKnows
 
-    path, sha256 = run / chunk["name"], chunk["sha256"]
-    ref: Ref = {"uri": path.as_uri(), "rows": chunk["rows"], "bytes": chunk["bytes"], "sha256": sha256}
-    ledger.prepare(publisher, ref, run.name)
+    sha256 = chunk["sha256"]
     try:
         ledger.claim(publisher, sha256, by)
     except AlreadySent:
@@ -106,8 +111,8 @@ def _send_once(
     try:
         receipt = client.upload_transactions(path, chunk)
     except FateUnknown as error:
-        ledger.settle(publisher, sha256, "unknown", str(error))
-        raise FateUnknown(f"{path.name}: {error} {_how_to_settle(publisher, sha256)}", status=error.status) from error
+        log.error("%s: %s", path.name, error)  # noqa: TRY400 - the traceback follows with the error that is raised
+        raise NobodyKnows(ledger.settle(publisher, sha256, "unknown", str(error))) from error
     except PermanentError as error:
         ledger.settle(publisher, sha256, "refused", str(error))
         raise
@@ -116,14 +121,6 @@ def _send_once(
         raise
     ledger.settle(publisher, sha256, "confirmed", f"answered {receipt.status}")
     return receipt.seconds
-
-
-def _how_to_settle(publisher: str, sha256: str) -> str:
-    return (
-        "It is not sent again by itself, because purchases that arrive twice count twice. Ask Luigi's Box whether it "
-        f"has the file, then: python -m include.transactions settle --publisher {publisher} --sha256 {sha256} "
-        '--as confirmed|prepared --why "…"'
-    )
 
 
 def _manifest(run: Path, kind: str) -> dict[str, Any]:

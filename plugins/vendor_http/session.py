@@ -141,10 +141,9 @@ def _cause(error: BaseException) -> str:
     """The innermost reason of a nest of library errors."""
     inner: Any = error
     for _ in range(10):
-        deeper = getattr(inner, "reason", None) or next(
-            (arg for arg in reversed(getattr(inner, "args", ())) if isinstance(arg, BaseException)), None
-        )
-        if not isinstance(deeper, BaseException):
+        nested = (getattr(inner, "reason", None), *reversed(getattr(inner, "args", ())), inner.__cause__)
+        deeper = next((each for each in nested if isinstance(each, BaseException)), None)
+        if deeper is None:
             break
         inner = deeper
     return f"{type(inner).__name__}: {inner}" if str(inner) else type(inner).__name__
