@@ -7,6 +7,8 @@ What is written to files is in ``include.files``.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -58,7 +60,13 @@ def _replace(values: pa.Array, old: str, new: str) -> pa.Array:
 
 def text_bytes(values: pa.Array) -> memoryview:
     """All text of a ``large_string`` array, end to end, without a copy."""
-    offsets = memoryview(values.buffers()[1]).cast("q")
+    borders = text_borders(values)
     data = values.buffers()[2]
-    start, stop = offsets[values.offset], offsets[values.offset + len(values)]
-    return memoryview(data)[start:stop] if data else memoryview(b"")
+    return memoryview(data)[borders[0] : borders[-1]] if data else memoryview(b"")
+
+
+def text_borders(values: pa.Array) -> npt.NDArray[np.int64]:
+    """Where each text of a ``large_string`` array begins in its buffer, and where the last one ends."""
+    if not len(values):
+        return np.zeros(1, np.int64)  # an empty array may have no buffer
+    return np.frombuffer(values.buffers()[1], np.int64)[values.offset : values.offset + len(values) + 1]

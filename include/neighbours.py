@@ -8,9 +8,11 @@ def same_as_before(values: pa.Array, before: pa.Scalar) -> pa.Array:
     """For each value whether it equals the one before it; nulls equal nulls.
 
     Args:
-        values: one batch of a column, not empty.
+        values: one batch of a column.
         before: the last value of the batch before; a null for the first batch.
     """
+    if not len(values):
+        return pa.array([], pa.bool_())
     first = values[0].equals(before)
     rest = pc.equal(values[1:], values[:-1])
     if rest.null_count:

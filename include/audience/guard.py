@@ -128,9 +128,8 @@ def _kept(engine: duckdb.DuckDBPyConnection, accepted: Path, live: UserSet, mani
     counted = engine.execute(
         "SELECT count(*) FROM read_parquet(?) SEMI JOIN read_parquet(?) USING (auth_user_id)",
         [str(accepted), str(live.ids)],
-    ).fetchone()
-    assert counted is not None
-    return int(counted[0])
+    ).fetchall()
+    return int(counted[0][0])
 
 
 def _on_its_own(figures: dict[str, Any], manifest: dict[str, Any], settings: Guard) -> Iterator[Finding]:

@@ -5,6 +5,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from include.lines import text_borders
+
 SHAPES = ("digits", "email", "uuid", "other")
 _EMAIL = r"^[^@\s]+@[^@\s]+\.[^@\s]+$"
 _HYPHENS = (8, 13, 18, 23)
@@ -31,11 +33,11 @@ def count_shapes(ids: pa.Array) -> dict[str, int]:
 
 def _uuids(ids: pa.Array) -> npt.NDArray[np.bool_]:
     """Which ids are laid out as a UUID; looks at bytes, much faster than a pattern."""
-    offsets = np.frombuffer(ids.buffers()[1], np.int64)[ids.offset : ids.offset + len(ids) + 1]
-    found: npt.NDArray[np.bool_] = np.diff(offsets) == 36
+    borders = text_borders(ids)
+    found: npt.NDArray[np.bool_] = np.diff(borders) == 36
     if found.any():
         text = np.frombuffer(ids.buffers()[2], np.uint8)
-        starts = np.where(found, offsets[:-1], 0)
+        starts = np.where(found, borders[:-1], 0)
         for place in _HYPHENS:
             found &= text[starts + place] == ord("-")
     return found

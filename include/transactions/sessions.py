@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from include.files import LinesFiles
-from include.lines import text_bytes
+from include.lines import text_borders, text_bytes
 from include.neighbours import same_as_before
 
 Rows = list[pa.Array]  # columns of large_string; the first is session_id, the third user_id
@@ -35,9 +35,9 @@ def whole_sessions(batches: Iterable[Rows], most_bytes: int) -> Iterator[tuple[R
         begins = starts(rows[0], before)
         before = rows[0][-1]
         end_of_held = int(begins[0]) if len(begins) else len(rows[0])
-        if too_large:
+        if too_large and end_of_held:
             yield _part(rows, 0, end_of_held), True
-        else:
+        elif end_of_held:
             held.append(_part(rows, 0, end_of_held))
             too_large = sum(map(_bytes, held)) > most_bytes
             if too_large:
@@ -45,7 +45,8 @@ def whole_sessions(batches: Iterable[Rows], most_bytes: int) -> Iterator[tuple[R
                 held = []
         if len(begins):
             last = int(begins[-1])
-            yield _joined([*held, _part(rows, end_of_held, last)]), False
+            if held or last > end_of_held:
+                yield _joined([*held, _part(rows, end_of_held, last)]), False
             held, too_large = [_part(rows, last, len(rows[0]))], False
     if held:
         yield _joined(held), False
@@ -75,10 +76,9 @@ class Sessions:
         self._users = rows[2]
         self._lines = lines
         begins = starts(rows[0], pa.scalar(None, rows[0].type))
-        offsets = np.frombuffer(lines.buffers()[1], np.int64)[lines.offset :][: len(lines) + 1]
         borders = np.append(begins, len(lines))
         self._rows = np.diff(borders)
-        self._bytes = np.diff(offsets[borders])
+        self._bytes = np.diff(text_borders(lines)[borders])
 
     def refused(self, most_bytes: int) -> pa.Array | None:
         """A reason for each row of a session that is too large for a file, or has two users; None without any."""

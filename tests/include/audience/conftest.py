@@ -1,0 +1,29 @@
+"""Runs of an audience, staged as the extraction stages them."""
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.audience.build import build_audience
+from include.extract import write_rows
+from include.publishers.config import Audience
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+Built = Callable[..., Path]
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> Built:
+    """Stage ids (or pairs of id and recipient) and build them; gives the folder of the run."""
+
+    def build(name: str, ids: Iterable[Any], as_of: datetime = NOON, parts: int | None = None, **settings: Any) -> Path:
+        run = tmp_path / "shop" / "audience" / name
+        rows = [one if isinstance(one, tuple) else (one, None) for one in ids]
+        write_rows([rows], ["auth_user_id", "recipient"], ["auth_user_id"], ["recipient"], run / "raw", 0)
+        build_audience(run, Audience(connection="w", sql="SELECT 1", **settings), as_of, parts)
+        return run
+
+    return build

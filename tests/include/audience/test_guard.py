@@ -1,0 +1,131 @@
+"""The guard lets good lists pass, holds odd ones and refuses dangerous ones, and says how to go on."""
+
+import random
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.audience import user_sets
+from include.audience.guard import Verdict, judge, mask
+from include.publishers.config import Guard
+from include.staging import read_json
+
+NOON = datetime.fromisoformat("2026-03-01T12:00:00+00:00")
+LIVE = [f"customer-{number:05d}" for number in range(1000)]
+
+
+@pytest.fixture
+def judged(tmp_path: Path, built: Any) -> Any:
+    """Judge a list against the thousand customers."""
+
+    def run(ids: Iterable[Any], thresholds: dict[str, Any] | None = None, **staged: Any) -> Verdict:
+        live = user_sets.live(tmp_path, "shop") or user_sets.accept(
+            tmp_path, "shop", built("live", LIVE), sent_at=NOON, accepted_at=NOON, answer={}
+        )
+        return judge(built("new", ids, **staged), live, Guard(**(thresholds or {})))
+
+    return run
+
+
+def fresh(count: int) -> list[str]:
+    return [f"customer-{number:05d}" for number in range(50_000, 50_000 + count)]
+
+
+@pytest.mark.parametrize(
+    ("ids", "verdict", "part_of_reason"),
+    [
+        (LIVE, "pass", None),
+        (LIVE[:900], "pass", None),
+        (LIVE[:899], "hold", "shrunk, 1,000 → 899 users: 10.1 %, more than guard.hold_shrink_percent = 10"),
+        (LIVE[:500], "hold", "guard.hold_shrink_percent"),
+        (LIVE[:499], "refuse", "shrunk, 1,000 → 499 users: 50.1 %, more than guard.refuse_shrink_percent = 50"),
+        ([], "refuse", "the list is empty; uploading it would delete the live list"),
+        (LIVE + fresh(300), "pass", None),
+        (LIVE + fresh(501), "hold", "grown, 1,000 → 1,501 users: 50.1 %, more than guard.hold_grow_percent = 50"),
+        (LIVE + fresh(5001), "refuse", "guard.refuse_grow_percent = 500"),
+        (LIVE[301:] + fresh(301), "hold", "301 ids removed, measured against the live list's 1,000: 30.1 %"),
+        (LIVE[300:] + fresh(300), "pass", None),
+        (LIVE + [" bad"] * 10, "pass", None),
+        (LIVE + [" bad"] * 11, "hold", "11 of 1,011 extracted rows were rejected (surrounding_blanks 11): 1.09 %"),
+        (LIVE + [" bad"] * 251, "refuse", "guard.refuse_reject_percent = 20"),
+        (LIVE * 3, "pass", None),
+        (LIVE[:790] + list(range(210)), "hold", "digits +21 points, other -21 points"),
+    ],
+)
+def test_each_rule(judged: Any, ids: list[Any], verdict: str, part_of_reason: str | None) -> None:
+    found = judged(ids)
+    assert found.verdict == verdict
+    assert part_of_reason is None or any(part_of_reason in reason for reason in found.reasons)
+    assert bool(found.reasons) == bool(found.samples) == (verdict != "pass")
+    assert len(found.samples) <= 10
+
+
+def test_figures_are_right_whatever_the_lists(judged: Any) -> None:
+    chance = random.Random(3)
+    for _ in range(5):
+        ids = chance.sample(LIVE, chance.randrange(1, 1000)) + fresh(chance.randrange(200))
+        figures = judged(ids).figures
+        kept = len(set(ids) & set(LIVE))
+        assert (figures["kept"], figures["added"], figures["removed"]) == (kept, len(ids) - kept, 1000 - kept)
+        assert figures["users"] == len(ids)
+
+
+def test_an_older_list_is_refused(judged: Any) -> None:
+    found = judged(LIVE, as_of=NOON - timedelta(days=1))
+    assert found.verdict == "refuse"
+    assert "older than the live list's" in found.reasons[0]
+
+
+def test_a_source_that_is_not_complete_is_refused(judged: Any) -> None:
+    found = judged(LIVE, parts=2)
+    assert found.verdict == "refuse"
+    assert "not proven complete" in found.reasons[0]
+
+
+def test_the_first_list_needs_no_live_one(built: Any) -> None:
+    assert judge(built("new", ["a"]), None, Guard()).verdict == "pass"
+    few = judge(built("new", ["a"]), None, Guard(min_users=2))
+    assert few.verdict == "refuse"
+    assert few.reasons == ["1 users are fewer than guard.min_users = 2"]
+
+
+def test_refusals_come_first_and_the_worst_decides(judged: Any) -> None:
+    found = judged([*LIVE[:400], *[" x"] * 10])
+    assert found.verdict == "refuse"
+    assert "refuse_shrink_percent" in found.reasons[0]
+    assert any("hold_reject_percent" in reason for reason in found.reasons[1:])
+
+
+def test_thresholds_are_the_publishers(judged: Any) -> None:
+    assert judged(LIVE[:300], {"hold_shrink_percent": 80, "refuse_shrink_percent": 90, "hold_churn_percent": 80})
+    relaxed = {"hold_shrink_percent": 80, "refuse_shrink_percent": 90, "hold_churn_percent": 80}
+    assert judged(LIVE[:300], relaxed).verdict == "pass"
+
+
+def test_the_sentence_says_how_to_go_on_and_shows_no_id(judged: Any, tmp_path: Path) -> None:
+    held = judged(LIVE[:899])
+    assert "HOLD: a list of 899 users" in held.sentence()
+    assert "accept_held=true" in held.sentence()
+    refused = judged([*LIVE[:10], " secret-customer", None])
+    assert "change the keys named above" in refused.sentence()
+    everything = refused.sentence() + held.sentence() + str(refused.as_dict())
+    assert not any(one in everything for one in (*LIVE, "secret-customer"))
+    assert {sample.split()[0] for sample in refused.samples} == {"rejected", "removed"}
+    assert judged(LIVE).sentence().startswith("PASS: a list of 1,000 users")
+
+
+def test_the_verdict_is_kept_with_the_run(judged: Any, tmp_path: Path) -> None:
+    found = judged(LIVE[:100])
+    assert read_json(tmp_path / "shop" / "audience" / "new" / "verdict.json") == found.as_dict()
+    assert not (tmp_path / "shop" / "audience" / "new" / ".guard").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "masked"),
+    [("1234567", "12…(7)"), ("ab", "…(2)"), ("abc", "a…(3)"), ("", "…(0)"), ("\n\x00bcdef", "\\n\\x00…(7)")],
+)
+def test_masks(value: str, masked: str) -> None:
+    assert mask(value) == masked
