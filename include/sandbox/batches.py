@@ -14,9 +14,8 @@ from typing import Any
 import duckdb
 
 from include.sandbox.clock import Clock
-from include.sandbox.database import literal
 from include.sandbox.faults import Faults
-from include.sandbox.recommend import DEFAULT_ID, recommend
+from include.sandbox.recommend import recommend
 from include.sandbox.settings import RecommendationType, Settings
 from include.sandbox.store import Store
 from include.staging import read_json, write_json
@@ -26,33 +25,37 @@ _MACROS = rf"""
     CREATE MACRO xml(text) AS replace(replace(replace(replace(regexp_replace(text, '{_NOT_IN_XML}', '', 'g'),
         '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;')"""
 _PRODUCTS = """
-    CREATE TABLE products AS SELECT user_id, type, name, rank, identity AS id,
-        coalesce(title, 'Product ' || identity) AS title,
-        concat($base, '/products/', url_encode(identity), '?recommendation_id=',
-            left(md5(concat_ws('|', $updated_at, user_id, name)), 20),
-            '&utm_source=newsletter&utm_medium=email&utm_campaign=', url_encode(name)) AS url,
-        concat($base, '/products/', url_encode(identity), '.svg') AS image_link
-    FROM lists JOIN types USING (type) LEFT JOIN catalogue ON catalogue.id = identity"""
-_XML_LINES = """
-    WITH blocks AS (
-        SELECT user_id, type, concat('<recommendation><recommendation_type>', xml(any_value(name)),
+    products AS (
+        SELECT no, user_id, type, name, rank, identity AS id, coalesce(title, 'Product ' || identity) AS title,
+            concat($base, '/products/', url_encode(identity), '?recommendation_id=',
+                left(md5(concat_ws('|', $updated_at, user_id, name)), 20),
+                '&utm_source=newsletter&utm_medium=email&utm_campaign=', url_encode(name)) AS url,
+            concat($base, '/products/', url_encode(identity), '.svg') AS image_link
+        FROM (FROM everybody WHERE no BETWEEN $first AND $last) AS users JOIN lists USING (no) JOIN types USING (type)
+            LEFT JOIN catalogue ON catalogue.id = identity)"""
+_XML_LINES = f"""
+    WITH {_PRODUCTS},
+    blocks AS (
+        SELECT no, type, concat('<recommendation><recommendation_type>', xml(any_value(name)),
             '</recommendation_type><results>', string_agg(concat('<result><id>', xml(id), '</id><url>', xml(url),
             '</url><title>', xml(title), '</title><image_link>', xml(image_link), '</image_link></result>'), ''
             ORDER BY rank), '</results></recommendation>') AS block
-        FROM products GROUP BY user_id, type),
-    users AS (SELECT user_id, string_agg(block, '' ORDER BY type) AS data FROM blocks GROUP BY user_id)
+        FROM products GROUP BY no, type),
+    data AS (SELECT no, string_agg(block, '' ORDER BY type) AS data FROM blocks GROUP BY no)
     SELECT concat('<user><auth_user_id>', xml(user_id), '</auth_user_id><data><_metadata><updated_at>', $updated_at,
         '</updated_at></_metadata><recommendations>', data, '</recommendations></data></user>', chr(10)) AS line
-    FROM everybody LEFT JOIN users USING (user_id) ORDER BY user_id = 'default', user_id"""
-_JSON_LINES = """
-    WITH blocks AS (
-        SELECT user_id, type, concat(to_json(any_value(name)), ': [', string_agg(concat('{"id": ', to_json(id),
-            ', "url": ', to_json(url), ', "title": ', to_json(title), ', "image_link": ', to_json(image_link), '}'),
+    FROM everybody LEFT JOIN data USING (no) WHERE no BETWEEN $first AND $last ORDER BY no"""
+_JSON_LINES = f"""
+    WITH {_PRODUCTS},
+    blocks AS (
+        SELECT no, type, concat(to_json(any_value(name)), ': [', string_agg(concat('{{"id": ', to_json(id),
+            ', "url": ', to_json(url), ', "title": ', to_json(title), ', "image_link": ', to_json(image_link), '}}'),
             ', ' ORDER BY rank), ']') AS block
-        FROM products GROUP BY user_id, type),
-    users AS (SELECT user_id, string_agg(block, ', ' ORDER BY type) AS data FROM blocks GROUP BY user_id)
-    SELECT concat('{"id": ', to_json(user_id), ', "data": {', data, '}}', chr(10)) AS line
-    FROM everybody LEFT JOIN users USING (user_id) ORDER BY user_id = 'default', user_id"""
+        FROM products GROUP BY no, type),
+    data AS (SELECT no, string_agg(block, ', ' ORDER BY type) AS data FROM blocks GROUP BY no)
+    SELECT concat('{{"id": ', to_json(user_id), ', "data": {{', data, '}}}}', chr(10)) AS line
+    FROM everybody LEFT JOIN data USING (no) WHERE no BETWEEN $first AND $last ORDER BY no"""
+USERS_AT_A_TIME = 5_000
 
 
 class Publisher:
@@ -117,25 +120,15 @@ class Publisher:
     def _write(
         self, connection: duckdb.DuckDBPyConnection, folder: Path, types: Sequence[RecommendationType], now: datetime
     ) -> dict[str, Any]:
-        updated_at = now.strftime("%Y-%m-%dT%H:%M:%S")
-        self._products(connection, types, updated_at)
-        header, footer = b'<?xml version="1.0" encoding="UTF-8"?>\n<users>\n', b"</users>\n"
-        lines = _lines(connection, _XML_LINES, {"updated_at": updated_at})
-        xml = _write_file(folder / "batch.xml", _around(header, lines, footer))
-        json = _write_file(folder / "batch.json", _lines(connection, _JSON_LINES, {}))
-        counted = connection.execute("SELECT count(*) FROM active").fetchone()
-        return {"personalised": counted[0] if counted else 0, "files": {"xml": xml, "json": json}}
-
-    def _products(
-        self, connection: duckdb.DuckDBPyConnection, types: Sequence[RecommendationType], updated_at: str
-    ) -> None:
         connection.execute(_MACROS)
         connection.execute("CREATE TABLE types (type INTEGER, name VARCHAR)")
         connection.executemany("INSERT INTO types VALUES (?, ?)", [(no, each.name) for no, each in enumerate(types)])
         connection.execute(f"CREATE VIEW catalogue AS {self.store.catalogue.sql()}")
-        connection.execute(_PRODUCTS, {"base": self.base_url, "updated_at": updated_at})
-        connection.execute(f"""CREATE VIEW everybody AS
-            SELECT user_id FROM active UNION ALL SELECT {literal(DEFAULT_ID)} WHERE EXISTS (FROM products)""")
+        values = {"base": self.base_url, "updated_at": now.strftime("%Y-%m-%dT%H:%M:%S")}
+        header, footer = b'<?xml version="1.0" encoding="UTF-8"?>\n<users>\n', b"</users>\n"
+        xml = _write_file(folder / "batch.xml", _around(header, _lines(connection, _XML_LINES, values), footer))
+        json = _write_file(folder / "batch.json", _lines(connection, _JSON_LINES, values))
+        return {"personalised": _count(connection, "active"), "files": {"xml": xml, "json": json}}
 
     def _remove_old(self, current: str) -> None:
         folders = sorted((self.store.root / "batches").iterdir())
@@ -146,9 +139,14 @@ class Publisher:
 
 
 def _lines(connection: duckdb.DuckDBPyConnection, query: str, values: dict[str, Any]) -> Iterator[bytes]:
-    result = connection.execute(query, values)
-    while rows := result.fetchmany(2_000):
-        yield "".join(row[0] for row in rows).encode()
+    for first in range(1, _count(connection, "everybody") + 1, USERS_AT_A_TIME):
+        some = {**values, "first": first, "last": first + USERS_AT_A_TIME - 1}
+        yield "".join(row[0] for row in connection.execute(query, some).fetchall()).encode()
+
+
+def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
+    counted = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+    return counted[0] if counted else 0
 
 
 def _around(header: bytes, lines: Iterator[bytes], footer: bytes) -> Iterator[bytes]:

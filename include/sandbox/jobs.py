@@ -47,6 +47,7 @@ class Jobs:
         self.store.database.stop()
         self._thread.shutdown(wait=True, cancel_futures=True)
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.store.close()
 
     def process(self, upload: Upload) -> None:
         """Process stored transactions in the background."""

@@ -19,6 +19,7 @@ from include.sandbox.database import Database, literal
 Kind = Literal["users", "transactions"]
 Format = Literal["json", "csv"]
 MAX_LINE = 100_000
+QUOTE = ord('"')
 CREATED_AT = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,6})?"
 CONTROL = r"[\x00-\x1f\x7f]"
 FIELDS: Mapping[Kind, tuple[str, ...]] = {
@@ -29,14 +30,15 @@ _RULES: Mapping[Kind, str] = {
     "users": f"""
         SELECT auth_user_id,
             misfit OR auth_user_id IS NULL OR auth_user_id IN ('', 'default')
-            OR regexp_matches(auth_user_id, '{CONTROL}') AS bad
+            OR CASE WHEN suspect THEN regexp_matches(auth_user_id, '{CONTROL}') ELSE false END AS bad
         FROM texts""",
     "transactions": f"""
-        SELECT session_id, identity, nullif(user_id, '') AS user_id, try_cast(created_at AS TIMESTAMP) AS created_at,
+        SELECT session_id, identity, nullif(user_id, '') AS user_id,
+            try_strptime(nullif(created_at, ''), ['%Y-%m-%d %H:%M:%S.%f', '%Y-%m-%d %H:%M:%S']) AS bought_at,
             misfit OR session_id IS NULL OR session_id = '' OR identity IS NULL OR identity = ''
-            OR regexp_matches(concat(session_id, identity, user_id), '{CONTROL}')
-            OR (created_at <> '' AND (try_cast(created_at AS TIMESTAMP) IS NULL
-                OR NOT regexp_full_match(created_at, '{CREATED_AT}'))) AS bad
+            OR CASE WHEN suspect THEN regexp_matches(concat(session_id, identity, user_id), '{CONTROL}') ELSE false END
+            OR CASE WHEN created_at <> '' THEN
+                bought_at IS NULL OR created_at NOT LIKE '____-__-__ __:__:__%' ELSE false END AS bad
         FROM texts""",
 }
 
@@ -52,7 +54,8 @@ class BadLine(Exception):
 def load(source: Path, kind: Kind, form: Format, target: Path, database: Database) -> int:
     """Check all lines of ``source`` and write them to the Parquet file ``target``; gives the number of lines.
 
-    ``target`` has the columns of FIELDS, ``created_at`` as a timestamp in UTC; it is not there if this raises.
+    ``target`` has the columns of FIELDS, but ``bought_at``, a timestamp in UTC, for ``created_at``; it is not there if
+    this raises.
 
     Raises:
         BadLine: a line is not as documented, or there are none.
@@ -80,28 +83,35 @@ def _copy(source: Path, kind: Kind, form: Format, target: Path, database: Databa
 
 
 def _json_texts(source: Path, kind: Kind) -> str:
-    """Every field as text; ``misfit`` where one is something else. The user's field has two names."""
-    names = dict.fromkeys((*FIELDS[kind], "auth_user_id", "user_id"))
-    columns = ", ".join(f"{name}: 'JSON'" for name in names)
-    user = "coalesce(auth_user_id, user_id)"
-    raw = {name: f"({user if name in ('auth_user_id', 'user_id') else name}::VARCHAR)" for name in FIELDS[kind]}
-    texts = ", ".join(f"{_json_text(value)} AS {name}" for name, value in raw.items())
-    misfit = " OR ".join(f"coalesce({value}[1] <> '\"', false)" for value in raw.values())
+    """Every field as text, the user's under either name.
+
+    ``misfit``: a field is something else than a string. ``suspect``: there may be control characters, which stand
+    in JSON only behind a backslash.
+    """
+    columns = ", ".join(f"{name}: 'JSON'" for name in dict.fromkeys((*FIELDS[kind], "auth_user_id", "user_id")))
+    raw = ", ".join(
+        f"{'coalesce(auth_user_id, user_id)' if name.endswith('user_id') else name}::VARCHAR AS {name}"
+        for name in FIELDS[kind]
+    )
+    texts = ", ".join(
+        f"CASE WHEN contains({name}, '\\') THEN {name}::JSON ->> '$' "
+        f"ELSE substr({name}, 2, length({name}) - 2) END AS {name}"
+        for name in FIELDS[kind]
+    )
+    misfit = " OR ".join(f"coalesce(ord({name}) <> {QUOTE}, false)" for name in FIELDS[kind])
+    suspect = " OR ".join(f"coalesce(contains({name}, '\\'), false)" for name in FIELDS[kind])
     return f"""
-        SELECT {texts}, {misfit} AS misfit FROM read_json({literal(source)}, format = 'newline_delimited',
-            columns = {{{columns}}}, maximum_object_size = {MAX_LINE}, compression = 'none')"""
-
-
-def _json_text(raw: str) -> str:
-    return f"CASE WHEN contains({raw}, '\\') THEN ({raw}::JSON) ->> '$' ELSE {raw}[2:-2] END"
+        SELECT {texts}, {misfit} AS misfit, {suspect} AS suspect FROM (
+            SELECT {raw} FROM read_json({literal(source)}, format = 'newline_delimited',
+                columns = {{{columns}}}, maximum_object_size = {MAX_LINE}, compression = 'none'))"""
 
 
 def _csv_texts(source: Path, kind: Kind) -> str:
     columns = ", ".join(f"{name}: 'VARCHAR'" for name in FIELDS[kind])
     return f"""
-        SELECT *, false AS misfit FROM read_csv({literal(source)}, columns = {{{columns}}}, header = false,
-            auto_detect = false, delim = ',', quote = '"', escape = '"', null_padding = {kind == "transactions"},
-            max_line_size = {MAX_LINE}, compression = 'none')"""
+        SELECT *, false AS misfit, true AS suspect FROM read_csv({literal(source)}, columns = {{{columns}}},
+            header = false, auto_detect = false, delim = ',', quote = '"', escape = '"',
+            null_padding = {kind == "transactions"}, max_line_size = {MAX_LINE}, compression = 'none')"""
 
 
 def _walk(source: Path, kind: Kind, form: Format) -> None:

@@ -9,6 +9,7 @@ import gzip
 import hmac
 import re
 import shutil
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from include.sandbox.answers import Refused
 from include.sandbox.clock import http_date
 from include.staging import atomic_write
 
+_compressing = threading.Lock()
 BLOCK = 1024 * 1024
 RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 CONTENT_TYPES = {"xml": "application/xml; charset=utf-8", "json": "application/x-ndjson; charset=utf-8"}
@@ -80,12 +82,17 @@ async def represent(path: Path, form: str, sha256: str, modified: datetime, *, c
     if not compressed:
         return Representation(path, path.stat().st_size, f'"{sha256[:32]}"', modified, CONTENT_TYPES[form])
     packed = path.with_name(path.name + ".gz")
-    if not packed.exists():
-        await asyncio.to_thread(_compress, path, packed)
+    await asyncio.to_thread(_compress, path, packed)
     return Representation(packed, packed.stat().st_size, f'"{sha256[:32]}-gzip"', modified, CONTENT_TYPES[form], "gzip")
 
 
 def _compress(path: Path, packed: Path) -> None:
+    with _compressing:
+        if not packed.exists():
+            _write_gzip(path, packed)
+
+
+def _write_gzip(path: Path, packed: Path) -> None:
     with atomic_write(packed) as temporary, path.open("rb") as source, temporary.open("wb") as target:
         zipped = gzip.GzipFile(filename="", mode="wb", compresslevel=4, fileobj=target, mtime=0)
         shutil.copyfileobj(source, zipped, BLOCK)

@@ -22,9 +22,10 @@ import duckdb
 from include.sandbox.settings import Algorithm, RecommendationType
 
 DEFAULT_ID = "default"
-SESSION_ITEMS = 40  # of longer sessions, the best-selling products
-NEIGHBOURS = 30  # of each product, the closest
-HISTORY = 60  # of each user's products, the most often bought
+SESSION_ITEMS = 25  # of longer sessions, the best-selling products
+NEIGHBOURS = 20  # of each product, the closest
+HISTORY = 40  # of each user's products, the most often bought
+USERS_AT_A_TIME = 10_000
 MANY_PURCHASES = 50_000  # from here on, what happened only once is left out
 
 _ORDER: dict[Algorithm, str] = {
@@ -41,15 +42,15 @@ def recommend(
     types: Sequence[RecommendationType],
     today: date,
 ) -> None:
-    """Make the tables ``active(user_id)`` and ``lists(user_id, type, rank, item, identity)``.
+    """Make the tables ``everybody(no, user_id)`` and ``lists(no, type, rank, identity)``, both in order.
 
-    ``type`` counts the types from 0, ``rank`` from 1, ``item`` is the product's place among the best-sellers. The
-    default set stands in ``lists`` under the id ``default``, which is not in ``active``.
+    Users are numbered from 1 in the order of their ids; the last number is the id ``default``, whose lists are the
+    default set (without any purchases there is none). ``type`` counts the types from 0, ``rank`` from 1.
     """
     _purchases(connection, transactions, today)
     _active(connection, users, today)
     _neighbours(connection)
-    _candidates(connection, sum(each.slots for each in types))
+    _everybody(connection)
     _lists(connection, types)
 
 
@@ -59,28 +60,30 @@ def _purchases(connection: duckdb.DuckDBPyConnection, transactions: Sequence[Pat
     if transactions:
         connection.execute(
             """INSERT INTO purchases
-            SELECT session_id, identity, user_id, coalesce(created_at, $today) AS bought_at
-            FROM read_parquet($files)
-            WHERE bought_at >= $today::DATE - INTERVAL 52 WEEK AND bought_at < $today::DATE + INTERVAL 1 DAY""",
+            SELECT session_id, identity, user_id, coalesce(t.bought_at, $today) AS bought_at
+            FROM read_parquet($files) AS t
+            WHERE coalesce(t.bought_at, $today) >= $today::DATE - INTERVAL 52 WEEK
+                AND coalesce(t.bought_at, $today) < $today::DATE + INTERVAL 1 DAY""",
             {"files": [str(path) for path in transactions], "today": today},
         )
     connection.execute("""CREATE TABLE items AS
-        SELECT identity, sessions, row_number() OVER (ORDER BY sessions DESC, identity) AS item
+        SELECT identity, sessions, (row_number() OVER (ORDER BY sessions DESC, identity))::INTEGER AS item
         FROM (SELECT identity, count(DISTINCT session_id) AS sessions FROM purchases GROUP BY identity)""")
 
 
 def _active(connection: duckdb.DuckDBPyConnection, users: Path | None, today: date) -> None:
-    connection.execute("CREATE TABLE active (user_id VARCHAR)")
+    connection.execute("CREATE TABLE active (no INTEGER, user_id VARCHAR)")
     if users is not None:
         connection.execute(
             """INSERT INTO active
-            SELECT DISTINCT auth_user_id FROM read_parquet($users) WHERE auth_user_id IN
+            SELECT row_number() OVER (ORDER BY auth_user_id), auth_user_id
+            FROM (SELECT DISTINCT auth_user_id FROM read_parquet($users)) WHERE auth_user_id IN
                 (SELECT user_id FROM purchases WHERE bought_at >= $today::DATE - INTERVAL 6 MONTH)""",
             {"users": str(users), "today": today},
         )
     connection.execute("""CREATE TABLE bought AS
-        SELECT user_id, item, count(*) AS times, max(bought_at) AS last_bought
-        FROM purchases JOIN active USING (user_id) JOIN items USING (identity) GROUP BY ALL""")
+        SELECT no, item, count(*) AS times, max(bought_at) AS last_bought
+        FROM purchases JOIN active USING (user_id) JOIN items USING (identity) GROUP BY no, item""")
 
 
 def _neighbours(connection: duckdb.DuckDBPyConnection) -> None:
@@ -88,7 +91,7 @@ def _neighbours(connection: duckdb.DuckDBPyConnection) -> None:
     least = 2 if counted and counted[0] >= MANY_PURCHASES else 1
     connection.execute(
         """CREATE TABLE baskets AS
-        SELECT DISTINCT hash(session_id) AS session, item::INTEGER AS item
+        SELECT DISTINCT hash(session_id) AS session, item
         FROM purchases JOIN items USING (identity) WHERE sessions >= $least
         QUALIFY dense_rank() OVER (PARTITION BY session ORDER BY item) <= $longest""",
         {"least": least, "longest": SESSION_ITEMS},
@@ -110,40 +113,60 @@ def _neighbours(connection: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-def _candidates(connection: duckdb.DuckDBPyConnection, slots: int) -> None:
-    connection.execute(
-        """CREATE TABLE candidates AS
-        WITH history AS (
-            SELECT user_id, item, ln(1 + times) AS weight FROM bought
-            QUALIFY row_number() OVER (PARTITION BY user_id ORDER BY times DESC, last_bought DESC, item) <= $history),
-        scored AS (
-            SELECT user_id, two AS item, round(sum(weight * closeness), 9) AS score
-            FROM history JOIN neighbours ON history.item = one GROUP BY ALL),
-        best_sellers AS (
-            SELECT user_id, item, 0 AS score FROM active CROSS JOIN (SELECT item FROM items WHERE item <= $best))
-        SELECT user_id, item, max(score) AS score FROM (FROM scored UNION ALL FROM best_sellers)
-        ANTI JOIN bought USING (user_id, item)
-        GROUP BY ALL""",
-        {"history": HISTORY, "best": 2 * slots + 50},
-    )
+def _everybody(connection: duckdb.DuckDBPyConnection) -> None:
+    for table in ("purchases", "baskets", "pairs"):
+        connection.execute(f"DROP TABLE {table}")
+    connection.execute(f"""CREATE TABLE everybody AS
+        FROM active UNION ALL
+        SELECT (SELECT count(*) + 1 FROM active), '{DEFAULT_ID}' WHERE EXISTS (FROM items)
+        ORDER BY no""")
 
 
 def _lists(connection: duckdb.DuckDBPyConnection, types: Sequence[RecommendationType]) -> None:
-    connection.execute("CREATE TABLE chosen (user_id VARCHAR, type INTEGER, rank INTEGER, item BIGINT)")
+    connection.execute("CREATE TABLE lists (no INTEGER, type INTEGER, rank INTEGER, identity VARCHAR)")
+    counted = connection.execute("SELECT count(*) FROM active").fetchone()
+    for first in range(1, (counted[0] if counted else 0) + 1, USERS_AT_A_TIME):
+        _candidates(connection, first, sum(each.slots for each in types))
+        _choose(connection, types)
     shown = 0
     for number, each in enumerate(types):
         connection.execute(
-            f"""INSERT INTO chosen
-            SELECT user_id, $number, row_number() OVER (PARTITION BY user_id ORDER BY {_ORDER[each.algorithm]}) AS rank,
-                item
-            FROM candidates ANTI JOIN chosen USING (user_id, item)
-            QUALIFY rank <= $slots""",
-            {"number": number, "slots": each.slots},
-        )
-        connection.execute(
-            """INSERT INTO chosen SELECT $default, $number, item - $shown, item FROM items
-            WHERE item > $shown AND item <= $shown + $slots""",
-            {"default": DEFAULT_ID, "number": number, "shown": shown, "slots": each.slots},
+            """INSERT INTO lists SELECT no, $type, item - $shown, identity FROM everybody CROSS JOIN items
+            WHERE user_id = $default AND item > $shown AND item <= $shown + $slots ORDER BY item""",
+            {"type": number, "shown": shown, "slots": each.slots, "default": DEFAULT_ID},
         )
         shown += each.slots
-    connection.execute("CREATE TABLE lists AS SELECT chosen.*, identity FROM chosen JOIN items USING (item)")
+
+
+def _candidates(connection: duckdb.DuckDBPyConnection, first: int, slots: int) -> None:
+    connection.execute(
+        """CREATE OR REPLACE TABLE candidates AS
+        WITH own AS (FROM bought WHERE no BETWEEN $first AND $last),
+        history AS (
+            SELECT no, item, ln(1 + times) AS weight FROM own
+            QUALIFY row_number() OVER (PARTITION BY no ORDER BY times DESC, last_bought DESC, item) <= $history),
+        scored AS (
+            SELECT no, two AS item, round(sum(weight * closeness), 9) AS score
+            FROM history JOIN neighbours ON history.item = one GROUP BY no, two),
+        best_sellers AS (
+            SELECT no, item, 0 AS score FROM active CROSS JOIN (SELECT item FROM items WHERE item <= $best)
+            WHERE no BETWEEN $first AND $last)
+        SELECT no, item, max(score)::FLOAT AS score FROM (FROM scored UNION ALL FROM best_sellers)
+        ANTI JOIN own USING (no, item)
+        GROUP BY no, item""",
+        {"first": first, "last": first + USERS_AT_A_TIME - 1, "history": HISTORY, "best": 2 * slots + 50},
+    )
+
+
+def _choose(connection: duckdb.DuckDBPyConnection, types: Sequence[RecommendationType]) -> None:
+    connection.execute("CREATE OR REPLACE TABLE chosen (no INTEGER, type INTEGER, rank INTEGER, item INTEGER)")
+    for number, each in enumerate(types):
+        connection.execute(
+            f"""INSERT INTO chosen
+            SELECT no, $type, row_number() OVER (PARTITION BY no ORDER BY {_ORDER[each.algorithm]}) AS rank, item
+            FROM candidates ANTI JOIN chosen USING (no, item)
+            QUALIFY rank <= $slots""",
+            {"type": number, "slots": each.slots},
+        )
+    connection.execute("""INSERT INTO lists
+        SELECT no, type, rank, identity FROM chosen JOIN items USING (item) ORDER BY no, type, rank""")

@@ -8,16 +8,20 @@ batch.json, batches/     the published batch and the one before it
 catalogue.parquet        titles and categories of products
 """
 
+import fcntl
 import json
 import threading
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TextIO, TypedDict
 
+from include.errors import ConfigError
 from include.sandbox.catalogue import Catalogue
 from include.sandbox.database import Database, literal
 from include.sandbox.lines import Format, Kind
 from include.staging import atomic_write, read_json, write_json
+
+KEPT_USER_SETS = 5  # the current, the previous, and some that a batch may still be made from
 
 
 class Upload(TypedDict):
@@ -36,12 +40,17 @@ class Upload(TypedDict):
 
 
 class Store:
-    """The state folder. Safe to use from several threads."""
+    """The state folder. Safe to use from several threads; one sandbox at a time has it.
+
+    Raises:
+        ConfigError: another sandbox has it.
+    """
 
     def __init__(self, root: Path, memory_limit: str) -> None:
         self.root = root
         for folder in ("incoming", "users", "transactions", "batches", "spill"):
             (root / folder).mkdir(parents=True, exist_ok=True)
+        self._in_use = _claim(root)
         self.database = Database(root / "spill", memory_limit)
         self.catalogue = Catalogue(root / "catalogue.parquet", self.database)
         self._lock = threading.Lock()
@@ -50,6 +59,10 @@ class Store:
         self._last_id = max((int(number) for number in self._uploads), default=0)
         self._counts: tuple[tuple[str, ...], dict[str, int]] | None = None
         self._remove_leftovers()
+
+    def close(self) -> None:
+        """Let another sandbox use the folder."""
+        self._in_use.close()
 
     def next_id(self) -> str:
         """A new upload's number."""
@@ -84,10 +97,8 @@ class Store:
         """Make an upload the current user set, and the current one the previous; older ones are removed."""
         current = {"upload": number, "rows": rows, "received_at": received_at.isoformat()}
         write_json(self.root / "users.json", {"current": current, "previous": self.users()})
-        kept = {number, (self.users("previous") or current)["upload"]}
-        for path in (self.root / "users").glob("*.parquet"):
-            if path.stem not in kept:
-                path.unlink()
+        for path in sorted((self.root / "users").glob("*.parquet"))[:-KEPT_USER_SETS]:
+            path.unlink()
 
     def users(self, which: str = "current") -> dict[str, Any] | None:
         """The record of the current (or ``previous``) user set."""
@@ -127,6 +138,16 @@ class Store:
         for path in (self.root / "incoming").iterdir():
             if path.name not in waiting:
                 path.unlink()
+
+
+def _claim(root: Path) -> TextIO:
+    handle = (root / "in_use").open("w")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.close()
+        raise ConfigError(f"state: another sandbox uses {root}; stop it, or choose another folder") from None
+    return handle
 
 
 _COUNT_SESSIONS = """

@@ -34,7 +34,7 @@ class Disk:
         self._handle = handle
         self._pieces: list[bytes] = []
         self._held = 0
-        self._writing: asyncio.Future[int] | None = None
+        self._writing: asyncio.Future[None] | None = None
 
     async def write(self, piece: bytes) -> None:
         """Take a piece; at most two blocks are held at a time."""
@@ -47,8 +47,8 @@ class Disk:
     async def flush(self) -> None:
         """Start writing what is held, after what is being written."""
         await self.settle()
-        block, self._pieces, self._held = b"".join(self._pieces), [], 0
-        self._writing = asyncio.get_running_loop().run_in_executor(None, self._handle.write, block)
+        pieces, self._pieces, self._held = self._pieces, [], 0
+        self._writing = asyncio.get_running_loop().run_in_executor(None, self._handle.writelines, pieces)
 
     async def settle(self) -> None:
         """Wait for what is being written."""
@@ -69,7 +69,7 @@ async def receive(request: Request, target: Path, limit: int, seconds: float) ->
         raise _too_large(limit)
     try:
         async with asyncio.timeout(seconds):
-            with target.open("wb", buffering=0) as handle:
+            with target.open("wb") as handle:
                 size = await _receive_onto(Disk(handle), request, field, limit)
     except TimeoutError:
         raise Refused(408, f"the upload took longer than {seconds:g} s and was cancelled") from None
