@@ -119,7 +119,10 @@ def copy(run: str) -> int:
 
 
 def checked_copy(run: str) -> int:
-    wanted = "regexp_full_match(auth_user_id, '[!-~]([ -~]*[!-~])?') AND strlen(auth_user_id) <= 255 AND auth_user_id <> 'default'"
+    wanted = (
+        "regexp_full_match(auth_user_id, '[!-~]([ -~]*[!-~])?') AND strlen(auth_user_id) <= 255 "
+        "AND auth_user_id <> 'default'"
+    )
     query = f"SELECT DISTINCT auth_user_id FROM read_parquet('{run}/raw/part-00000.parquet') WHERE {wanted}"
     return _copy(run, "checked.json", query)
 

@@ -33,9 +33,10 @@ def refusals(values: pa.Array, max_bytes: int, reserved: bool = False) -> pa.Arr
         reserved: whether the reserved id is refused here.
     """
     fine = pc.fill_null(_plain(values, max_bytes), True)
-    if pc.all(fine).as_py():
+    if pc.all(fine, min_count=0).as_py():
         return None
-    return pc.if_else(fine, pa.scalar(None, pa.string()), _explain(values, max_bytes, reserved))
+    reasons = pc.if_else(fine, pa.scalar(None, pa.string()), _explain(values, max_bytes, reserved))
+    return reasons if reasons.null_count < len(reasons) else None
 
 
 def mark(reasons: pa.Array | None, mask: pa.Array, reason: str) -> pa.Array | None:
@@ -90,15 +91,14 @@ def floats_are_a_mishap(engine: duckdb.DuckDBPyConnection, column: str, files: l
     """
     counted = engine.execute(
         f"""
-        SELECT count_if(float_printed), count_if(NOT float_printed AND decimal),
-               count_if(NOT decimal AND integer), count_if(NOT decimal AND NOT integer)
+        SELECT count(*) FILTER (float_printed), count(*) FILTER (NOT float_printed AND decimal),
+               count(*) FILTER (NOT decimal AND integer), count(*) FILTER (NOT decimal AND NOT integer)
         FROM (SELECT regexp_matches({column}, ?) AS float_printed,
                      regexp_matches({column}, '^-?[0-9]+\\.[0-9]+$') AS decimal,
                      regexp_matches({column}, '^-?[0-9]+$') AS integer
-              FROM read_parquet(?))
+              FROM read_parquet(?) WHERE {column} IS NOT NULL)
         """,
         [FLOAT_PRINTED, files],
-    ).fetchone()
-    assert counted is not None
-    float_printed, decimals, integers, others = counted
+    ).fetchall()
+    float_printed, decimals, integers, others = counted[0]
     return bool(float_printed > 0 and decimals == 0 and integers >= 9 * others)
