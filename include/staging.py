@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -50,8 +51,16 @@ def to_path(uri: str) -> Path:
 
 
 def slug(text: str) -> str:
-    """A run id or a time as a file name: everything outside ``[A-Za-z0-9._-]`` becomes ``-``."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-")
+    """A run id or a time as a file name, such as ``scheduled__2026-03-01T12-00-00-00-00``.
+
+    Colons and plus signs become ``-``; a text with anything else outside ``[A-Za-z0-9._-]`` also gets a piece of its
+    hash, so that two runs never share a folder.
+    """
+    usual = re.sub(r"[:+]+", "-", text)
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", usual):
+        return usual
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", usual).strip("-")[:150]
+    return f"{readable}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}".lstrip("-")
 
 
 def run_folder(root: Path, publisher: str, room: str, run: str) -> Path:
@@ -74,7 +83,7 @@ def utc_text(moment: datetime) -> str:
 def atomic_write(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``; on success it is flushed to disk and renamed, else removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         yield temporary
         with temporary.open("rb+") as handle:

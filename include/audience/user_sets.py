@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from include.errors import BadInput, PipelineError
-from include.staging import MANIFEST, read_json, sha256_file, slug, utc_text, write_json
+from include.staging import MANIFEST, read_json, sha256_file, utc_text, write_json
 
 IDS = "ids.parquet"
 RECORD = "record.json"
@@ -57,7 +57,7 @@ def load(root: Path, publisher: str, name: str) -> UserSet:
         BadInput: there is none.
     """
     folder = user_sets_folder(root, publisher)
-    if slug(name) != name or not (folder / name / RECORD).exists():
+    if name not in _names(folder):
         known = ", ".join(_names(folder)) or "none"
         raise BadInput(f"publisher {publisher}: no accepted list {name!r}; known, oldest first: {known}")
     return UserSet(folder / name, name, read_json(folder / name / RECORD))

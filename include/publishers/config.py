@@ -11,9 +11,18 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from include.errors import ConfigError
 
@@ -23,10 +32,30 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]{0,49}$")]
 TypeName = Annotated[str, Field(min_length=1, max_length=128)]
 
 
+def _known_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("no such time zone; give a name of the IANA database such as Europe/Prague or UTC") from None
+    return value
+
+
+TimeZone = Annotated[str, AfterValidator(_known_zone)]
+
+
 class Section(BaseModel):
     """A part of a publisher file; unknown keys are mistakes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_word_for_a_number(cls, values: Any) -> Any:
+        for key, value in values.items() if isinstance(values, dict) else ():
+            field = cls.model_fields.get(key)
+            if isinstance(value, bool) and field and field.annotation is not bool:
+                raise ValueError(f"{key}: YAML reads yes, no, on and off as true and false; write a number or quote it")
+        return values
 
 
 class LuigisBox(Section):
@@ -93,7 +122,7 @@ class Transactions(Warehouse):
 
     format: Literal["json", "csv"] = Field("json", description="how files are written and uploaded")
     user_field: Literal["user_id", "auth_user_id"] = Field("user_id", description="name of the third field")
-    time_zone: str = Field("UTC", description="zone of created_at values that carry none")
+    time_zone: TimeZone = Field("UTC", description="zone of created_at values that carry none")
     max_file_bytes: int = Field(1_000_000_000, ge=1_000, le=1_000_000_000, description="files are cut below this")
     max_id_bytes: int = Field(255, ge=1, le=65_535)
     refuse_reject_percent: Percent = Field(20, description="more rejects among the extracted rows stop the run")
@@ -108,7 +137,7 @@ class Batch(Section):
     )
     connection: str | None = Field(None, description="Airflow connection (http) for basic, bearer or header auth")
     format: Literal["xml", "json"] = "xml"
-    updated_at_time_zone: str = Field("UTC", description="zone of _metadata/updated_at, which carries none")
+    updated_at_time_zone: TimeZone = Field("UTC", description="zone of _metadata/updated_at, which carries none")
     poll_seconds: float = Field(60, ge=0.2, description="pause between two looks, before jitter")
     deadline_minutes: float = Field(360, gt=0, description="how long to wait after the upload was accepted")
     on_deadline: Literal["fail", "use_previous", "default_only"] = Field(
@@ -185,7 +214,7 @@ AnyDelivery = Annotated[FeedDelivery | WarehouseDelivery | AssetDelivery | Pytho
 class Schedules(Section):
     """Cron expressions; without one the DAG runs only when triggered."""
 
-    time_zone: str = "UTC"
+    time_zone: TimeZone = "UTC"
     audience: str | None = None
     past_transactions: str | None = None
     recommendations: str | None = Field("after_upload", description="after_upload, a cron expression, or null")
@@ -249,10 +278,24 @@ def load_publisher(name: str) -> Publisher:
     return _read(path, path.stat().st_mtime_ns)
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice; YAML itself would drop the first in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """One mapping of the file."""
+        keys = [key.value for key, _ in node.value if key.value != "<<"]
+        twice = [key for place, key in enumerate(keys) if key in keys[:place]]
+        if twice:
+            raise yaml.constructor.ConstructorError(
+                "while reading a mapping", node.start_mark, f"the key {twice[0]} is given twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
 @lru_cache(maxsize=256)
 def _read(path: Path, _changed: int) -> Publisher:
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
+        content = yaml.load(path.read_text("utf-8"), _Loader)  # noqa: S506 - a safe loader
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not readable as YAML: {error}") from error
     if not isinstance(content, Mapping):
