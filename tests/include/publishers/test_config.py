@@ -82,7 +82,11 @@ def test_the_demo_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"batch.updated_at_time_zone": "Mars/Phobos"}, "batch.updated_at_time_zone", "no such time zone"),
         ({"schedule.time_zone": "../etc/passwd"}, "schedule.time_zone", "no such time zone"),
         ({"deliveries": []}, "deliveries", "at least 1 item"),
-        ({"deliveries": [{"name": "a", "kind": "fax"}]}, "deliveries.0", "does not match any of the expected tags: 'feed', 'warehouse'"),
+        (
+            {"deliveries": [{"name": "a", "kind": "fax"}]},
+            "deliveries.0",
+            "does not match any of the expected tags: 'feed', 'warehouse'",
+        ),
         ({"deliveries": [{"name": "A b", "kind": "feed"}]}, "deliveries.0.feed.name", "came 'A b'"),
         (
             {"deliveries": [{"name": "t", "kind": "warehouse", "connection": "w", "table": "a; drop"}]},
