@@ -6,20 +6,22 @@ The outputs and ``summary.json`` lie in ``build/demo``. The exit code is 0 only 
 
 import argparse
 import shutil
+import signal
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import requests
 
 from demo import warehouse
-from demo.airflow import DONE, Api, environment, wait_until
+from demo.airflow import DONE, Api, environment, prepare_database, wait_until
 from demo.processes import DemoError, free_port, started
 from demo.progress import Progress
 from demo.report import check, summary, table, write
@@ -30,6 +32,8 @@ CAMPAIGN_RUN = "campaign-13"
 DAGS = {"audience__demo", "past_transactions__demo", "recommendations__demo", "campaign"}
 TODAY = "2018-01-01"
 """The day after the data's year: the sandbox recommends to those who bought in the six months before."""
+SHOP_ZONE = ZoneInfo("America/New_York")
+"""Whose months the publisher file speaks of."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ def world(folder: Path, progress: Progress) -> Iterator[World]:
         wait_until(f"sandbox at {sandbox} (see {folder}/sandbox.log)", lambda: _answers(f"{sandbox}/health"), 30)
         progress.step(f"sandbox of Luigi's Box at {sandbox}")
         settings = environment(folder / "airflow", airflow_port, folder / "staging", _connections(folder, sandbox_port))
+        prepare_database(folder / "airflow")
         log = folder / "airflow.log"
         standalone = stack.enter_context(started([sys.executable, "-m", "airflow", "standalone"], settings, log))
         airflow = Api(f"http://127.0.0.1:{airflow_port}")
@@ -104,9 +109,10 @@ def _connections(folder: Path, sandbox_port: int) -> dict[str, dict[str, Any]]:
 
 def send_history(world: World, months: int) -> None:
     """Backfill the purchases of the year's last months, one interval a month."""
-    dag, first = "past_transactions__demo", datetime(2017, 13 - months, 1, tzinfo=UTC)
+    dag, first = "past_transactions__demo", datetime(2017, 13 - months, 1, tzinfo=SHOP_ZONE)
+    # The scheduler leaves a paused DAG alone, so it cannot meet a backfill that is only half created.
+    world.airflow.backfill(dag, first, datetime(2017, 12, 31, tzinfo=SHOP_ZONE), parallel=3)
     world.airflow.unpause(dag)
-    world.airflow.backfill(dag, first, datetime(2017, 12, 31, tzinfo=UTC), parallel=3)
     began = time.monotonic()
 
     def finished() -> bool:
@@ -164,11 +170,11 @@ def run(folder: Path, months: int = 12, stay: bool = False) -> dict[str, Any]:
         seen = send_campaign(running)
         figures = summary(running.airflow, CAMPAIGN_RUN, running.sandbox, running.shop, seen, folder)
         figures["seconds"] = round(progress.seconds, 1)
+        check(figures)
+        write(folder / "summary.json", figures)
+        print(table(figures, folder))
         if stay:
             _stay(running)
-    check(figures)
-    write(folder / "summary.json", figures)
-    print(table(figures, folder))
     return figures
 
 
@@ -190,6 +196,7 @@ def main() -> int:
     parser.add_argument("--months", type=int, default=12, choices=range(1, 13), help="months of purchases to send")
     parser.add_argument("--folder", type=Path, default=PROJECT_ROOT / "build" / "demo", help="where outputs go")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         run(arguments.folder.resolve(), arguments.months, arguments.ui)
     except DemoError as error:

@@ -1,8 +1,12 @@
 """A real Airflow for the demo: its settings, its connections, and the few REST calls the demo makes."""
 
 import json
+import os
+import sqlite3
+import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +18,18 @@ from demo.processes import DemoError
 from include.staging import PROJECT_ROOT
 
 DONE = {"success", "failed"}
+PATIENCE = 40
+"""How often a call is tried while Airflow's database is locked, half a second apart."""
+
+SQLITE = {"timeout": 60}
+"""How long, in seconds, Airflow's processes wait for each other's writes."""
+
+
+def prepare_database(home: Path) -> None:
+    """Make the metadata database one in which readers and a writer do not lock each other out."""
+    home.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(home / "airflow.db")) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
 
 
 def environment(home: Path, port: int, staging: Path, connections: dict[str, dict[str, Any]]) -> dict[str, str]:
@@ -26,7 +42,9 @@ def environment(home: Path, port: int, staging: Path, connections: dict[str, dic
         connections: Airflow connections by id, as their JSON form.
     """
     settings = {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "AIRFLOW_HOME": str(home),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS": "demo.airflow.SQLITE",
         "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT_ROOT / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT_ROOT / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -69,12 +87,16 @@ class Api:
         self.session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
     def call(self, method: str, path: str, **arguments: Any) -> Any:
-        """One call below ``/api/v2``.
+        """One call below ``/api/v2``; a 503, by which Airflow says that its SQLite is locked, is tried again.
 
         Raises:
             DemoError: Airflow answered with an error; the sentence has its words.
         """
-        answer = self.session.request(method, f"{self.url}/api/v2{path}", timeout=60, **arguments)
+        for _ in range(PATIENCE):
+            answer = self.session.request(method, f"{self.url}/api/v2{path}", timeout=60, **arguments)
+            if answer.status_code != requests.codes.unavailable:
+                break
+            time.sleep(0.5)
         if not answer.ok:
             raise DemoError(f"Airflow answered {answer.status_code} to {method} {path}: {answer.text[:500]}")
         return answer.json() if answer.content else None

@@ -111,7 +111,9 @@ def write(path: Path, figures: dict[str, Any]) -> None:
 def table(figures: dict[str, Any], folder: Path) -> str:
     """The table a person sees at the end, one household's recommendations, and where the outputs lie."""
     audience, batch, delivered, history = (figures[key] for key in ("audience", "batch", "delivered", "history"))
-    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(audience["reasons"].items()))
+    reasons = ", ".join(
+        f"{count} {reason}" for reason, count in sorted(audience["reasons"].items()) if reason != "duplicate"
+    )
     rows = [
         (
             "purchases sent",

