@@ -99,7 +99,7 @@ class RowsFile:
         self._writer = pq.ParquetWriter(
             self._sink,
             self._schema,
-            compression="lz4",
+            compression="none",
             use_dictionary=False,
             write_statistics=False,
             store_schema=False,

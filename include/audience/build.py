@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from include.audience.shapes import SHAPES, count_shapes
 from include.books import DUPLICATE, Rejects
 from include.engine import open_engine
-from include.files import LinesFiles, RowsFile, steady
+from include.files import ROW_GROUP, LinesFiles, RowsFile, steady
 from include.lines import lines_of
 from include.neighbours import same_as_before
 from include.publishers.config import Audience
@@ -113,7 +113,7 @@ def _judged(
         "SELECT auth_user_id, recipient FROM read_parquet(?) ORDER BY auth_user_id, recipient", params=[raw.parts]
     )
     before = pa.scalar(None, pa.large_string())
-    for batch in steady(rows.to_arrow_reader()):
+    for batch in steady(rows.to_arrow_reader(ROW_GROUP)):
         ids, recipients = batch.columns
         reasons = refusals(ids, settings.max_id_bytes, reserved=True)
         reasons = mark(reasons, pc.is_null(ids), "null_id")

@@ -8,6 +8,7 @@ Figures and samples are for people; samples are masked, no whole id leaves this 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -169,41 +170,34 @@ def _against(figures: dict[str, Any], settings: Guard) -> Iterator[Finding]:
     moved = {shape: points for shape, points in figures["shape_points"].items() if points}
     described = ", ".join(f"{shape} {points:+g} points" for shape, points in moved.items())
     furthest = max(map(abs, moved.values()), default=0)
-    yield from _above(furthest, f"ids look different from the live list's: {described}", settings, "format_percent")
+    text = f"ids look different from the live list's ({described})"
+    yield from _above(furthest, text, settings, "format_percent", " points")
 
 
-def _above(percent: float, text: str, settings: Guard, key: str) -> Iterator[Finding]:
+def _above(share: float, text: str, settings: Guard, key: str, unit: str = " %") -> Iterator[Finding]:
     """A finding if the share is above ``refuse_{key}``, or else above ``hold_{key}``; not every key has both."""
     verdicts: tuple[Literal["refuse"], Literal["hold"]] = ("refuse", "hold")
     for verdict in verdicts:
         most = getattr(settings, f"{verdict}_{key}", None)
-        if most is not None and percent > most:
-            yield Finding(verdict, f"{text}: {percent:g} %, more than guard.{verdict}_{key} = {most:g}")
+        if most is not None and share > most:
+            yield Finding(verdict, f"{text}: {share:g}{unit}, more than guard.{verdict}_{key} = {most:g}")
             return
 
 
 def _samples(engine: duckdb.DuckDBPyConnection, run: Path, live: UserSet | None) -> list[str]:
-    """Up to ten ids that were removed, added or rejected; the same ones each time."""
+    """Up to ten ids that were removed, added or rejected (one for each reason); the same ones each time."""
     new, rejects = str(run / ACCEPTED), str(run / REJECTS)
+    one_a_reason = "SELECT reason, min(auth_user_id) FROM read_parquet(?) WHERE reason <> 'duplicate' GROUP BY reason"
     difference = (
-        "FROM read_parquet(?) AS here ANTI JOIN read_parquet(?) AS there USING (auth_user_id) SELECT here.auth_user_id"
+        "FROM read_parquet(?) AS here ANTI JOIN read_parquet(?) AS there USING (auth_user_id) SELECT '{}', auth_user_id"
     )
-    sources = [
-        ("rejected", "SELECT auth_user_id FROM read_parquet(?) WHERE reason <> 'duplicate'", [rejects]),
-    ]
+    queries = [(one_a_reason, [rejects])]
     if live:
-        sources += [("removed", difference, [str(live.ids), new]), ("added", difference, [new, str(live.ids)])]
-    found = {
-        what: engine.execute(f"{query} ORDER BY ALL LIMIT {SAMPLES}", files).fetchall()
-        for what, query, files in sources
-    }
-    # In turns, so that each kind is seen.
-    return [
-        f"{what} {'null' if rows[place][0] is None else mask(rows[place][0])}"
-        for place in range(SAMPLES)
-        for what, rows in found.items()
-        if place < len(rows)
-    ][:SAMPLES]
+        old = str(live.ids)
+        queries += [(difference.format("removed"), [old, new]), (difference.format("added"), [new, old])]
+    found = [engine.execute(f"{query} ORDER BY ALL LIMIT {SAMPLES}", files).fetchall() for query, files in queries]
+    in_turns = [pair for pairs in zip_longest(*found) for pair in pairs if pair]
+    return [f"{what} {'null' if one is None else mask(one)}" for what, one in in_turns[:SAMPLES]]
 
 
 def _percent(part: int, whole: int) -> float:

@@ -42,7 +42,7 @@ _SORTED = """
         FROM (
             SELECT session_id, identity, nullif(user_id, '') AS user_id, nullif(created_at, '') AS came,
                    -- a digit first: DuckDB also knows words such as 'epoch'
-                   CASE WHEN created_at[1] BETWEEN '0' AND '9'
+                   CASE WHEN created_at >= '0' AND created_at < ':'
                         THEN timezone('UTC', try_cast(created_at AS TIMESTAMPTZ)) END AS moment
             FROM read_parquet(?)
         )

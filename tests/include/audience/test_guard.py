@@ -52,7 +52,11 @@ def fresh(count: int) -> list[str]:
         (LIVE + [" bad"] * 11, "hold", "11 of 1,011 extracted rows were rejected (surrounding_blanks 11): 1.09 %"),
         (LIVE + [" bad"] * 251, "refuse", "guard.refuse_reject_percent = 20"),
         (LIVE * 3, "pass", None),
-        (LIVE[:790] + list(range(210)), "hold", "digits +21 points, other -21 points"),
+        (
+            LIVE[:790] + list(range(210)),
+            "hold",
+            "(digits +21 points, other -21 points): 21 points, more than guard.hold_format_percent = 20",
+        ),
     ],
 )
 def test_each_rule(judged: Any, ids: list[Any], verdict: str, part_of_reason: str | None) -> None:
@@ -113,7 +117,7 @@ def test_the_sentence_says_how_to_go_on_and_shows_no_id(judged: Any, tmp_path: P
     assert "change the keys named above" in refused.sentence()
     everything = refused.sentence() + held.sentence() + str(refused.as_dict())
     assert not any(one in everything for one in (*LIVE, "secret-customer"))
-    assert {sample.split()[0] for sample in refused.samples} == {"rejected", "removed"}
+    assert {sample.split()[0] for sample in refused.samples} == {"null_id", "surrounding_blanks", "removed"}
     assert judged(LIVE).sentence().startswith("PASS: a list of 1,000 users")
 
 
