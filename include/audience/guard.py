@@ -116,7 +116,7 @@ def _figures(
         "added_percent": _percent(users - kept, before),
         "removed_percent": _percent(before - kept, before),
         "shape_points": {
-            shape: round(_percent(rows, users) - _percent(live.record["shapes"].get(shape, 0), before), 2)
+            shape: round(_percent(rows, users) - _percent(live.record["shapes"].get(shape, 0), before), 9)
             for shape, rows in manifest["shapes"].items()
         },
     }
@@ -168,7 +168,7 @@ def _against(figures: dict[str, Any], settings: Guard) -> Iterator[Finding]:
         text = f"{figures[change]:,} ids {change}, measured against the live list's {figures['live_users']:,}"
         yield from _above(figures[f"{change}_percent"], text, settings, "churn_percent")
     moved = {shape: points for shape, points in figures["shape_points"].items() if points}
-    described = ", ".join(f"{shape} {points:+g} points" for shape, points in moved.items())
+    described = ", ".join(f"{shape} {points:+.4g} points" for shape, points in moved.items())
     furthest = max(map(abs, moved.values()), default=0)
     text = f"ids look different from the live list's ({described})"
     yield from _above(furthest, text, settings, "format_percent", " points")
@@ -180,7 +180,7 @@ def _above(share: float, text: str, settings: Guard, key: str, unit: str = " %")
     for verdict in verdicts:
         most = getattr(settings, f"{verdict}_{key}", None)
         if most is not None and share > most:
-            yield Finding(verdict, f"{text}: {share:g}{unit}, more than guard.{verdict}_{key} = {most:g}")
+            yield Finding(verdict, f"{text}: {share:.4g}{unit}, more than guard.{verdict}_{key} = {most:g}")
             return
 
 
@@ -201,4 +201,5 @@ def _samples(engine: duckdb.DuckDBPyConnection, run: Path, live: UserSet | None)
 
 
 def _percent(part: int, whole: int) -> float:
-    return round(100 * part / whole, 2) if whole else 0.0
+    """Exact enough that one row in a billion is more than 0 percent, and no more exact than that."""
+    return round(100 * part / whole, 9) if whole else 0.0

@@ -57,17 +57,22 @@ def build_transactions(run: Path, settings: Transactions, parts: int | None = No
     Args:
         run: the folder of the run.
         settings: format, file size, time zone and limits of the publisher.
-        parts: how many parts were pulled, if known; the manifest says ``complete`` only if all are there.
+        parts: how many parts were pulled, if known.
 
     Returns:
         The manifest: the same for the same rows.
 
     Raises:
-        BadInput: nothing was staged, a staged file is damaged, or more rows were refused than the publisher allows.
+        BadInput: parts are missing or damaged, or more rows were refused than the publisher allows.
         BooksDoNotBalance: a row is neither uploaded nor refused.
     """
     (run / MANIFEST).unlink(missing_ok=True)
     raw = read_raw(run / "raw", parts)
+    if not raw.complete:
+        raise BadInput(
+            f"{run / 'raw'}: a part is missing or was not read to its end. Nothing is built: a file of some of the "
+            "purchases could never be told apart from the whole one later. Clear the pull tasks of this run."
+        )
     with open_engine(run / ".work") as engine:
         engine.execute("SET TimeZone = ?", [settings.time_zone])
         built = _pass(engine, run, raw, settings, frozenset())
@@ -75,7 +80,7 @@ def build_transactions(run: Path, settings: Transactions, parts: int | None = No
         if floats:
             built = _pass(engine, run, raw, settings, floats)
     _refuse_too_many(built, run, settings)
-    manifest = {"kind": "transactions", "format": settings.format, "complete": raw.complete, **built.figures}
+    manifest = {"kind": "transactions", "format": settings.format, "complete": True, **built.figures}
     write_json(run / MANIFEST, manifest)
     return manifest
 

@@ -49,7 +49,7 @@ def fresh(count: int) -> list[str]:
         (LIVE[301:] + fresh(301), "hold", "301 ids removed, measured against the live list's 1,000: 30.1 %"),
         (LIVE[300:] + fresh(300), "pass", None),
         (LIVE + [" bad"] * 10, "pass", None),
-        (LIVE + [" bad"] * 11, "hold", "11 of 1,011 extracted rows were rejected (surrounding_blanks 11): 1.09 %"),
+        (LIVE + [" bad"] * 11, "hold", "11 of 1,011 extracted rows were rejected (surrounding_blanks 11): 1.088 %"),
         (LIVE + [" bad"] * 251, "refuse", "guard.refuse_reject_percent = 20"),
         (LIVE * 3, "pass", None),
         (
@@ -107,6 +107,14 @@ def test_thresholds_are_the_publishers(judged: Any) -> None:
     assert judged(LIVE[:300], {"hold_shrink_percent": 80, "refuse_shrink_percent": 90, "hold_churn_percent": 80})
     relaxed = {"hold_shrink_percent": 80, "refuse_shrink_percent": 90, "hold_churn_percent": 80}
     assert judged(LIVE[:300], relaxed).verdict == "pass"
+
+
+def test_a_threshold_of_nothing_means_nothing(built: Any) -> None:
+    run = built("new", [*range(30_000), " x"])
+    assert judge(run, None, Guard()).verdict == "pass"
+    strict = judge(run, None, Guard(hold_reject_percent=0))
+    assert strict.verdict == "hold"
+    assert "0.003333 %, more than guard.hold_reject_percent = 0" in strict.reasons[0]
 
 
 def test_the_sentence_says_how_to_go_on_and_shows_no_id(judged: Any, tmp_path: Path) -> None:

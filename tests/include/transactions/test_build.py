@@ -219,6 +219,17 @@ def test_too_many_rejects_stop_the_run(tmp_path: Path) -> None:
     assert len(rejects(tmp_path)) == 1
 
 
+def test_an_extraction_that_broke_off_is_not_built(tmp_path: Path) -> None:
+    build(tmp_path, ("s", "p", None, None))
+    (tmp_path / "raw" / "part-00000.json").unlink()
+    with pytest.raises(BadInput, match="a part is missing or was not read to its end"):
+        build_transactions(tmp_path, Transactions(connection="w", sql="SELECT 1"))
+    stage(tmp_path, [])
+    with pytest.raises(BadInput, match="a part is missing"):
+        build_transactions(tmp_path, Transactions(connection="w", sql="SELECT 1"), parts=2)
+    assert not (tmp_path / "manifest.json").exists()
+
+
 def test_no_rows_make_no_files(tmp_path: Path) -> None:
     manifest = build(tmp_path)
     assert (manifest["rows"], manifest["sessions"], manifest["chunks"]) == (0, 0, [])
