@@ -6,21 +6,26 @@ from pathlib import Path
 from typing import Any
 
 from include.recommendations.freshness import FETCH, Freshness
-from include.staging import MANIFEST, read_json, run_folder, write_json
+from include.staging import MANIFEST, read_json, utc_text, write_json
 
 KEPT = 10
 """How many batches stay: the newest, and always the one accepted last."""
 LATEST = "latest.json"
 
 
+def batches_folder(root: Path, publisher: str) -> Path:
+    """Where the batches of a publisher lie."""
+    return root / publisher / "batches"
+
+
 def batch_folder(root: Path, publisher: str, sha256: str) -> Path:
     """The folder of the batch with that content."""
-    return run_folder(root, publisher, "batches", sha256)
+    return batches_folder(root, publisher) / sha256
 
 
 def latest(root: Path, publisher: str) -> dict[str, Any] | None:
     """The record of the batch accepted last: sha256, uri, user_set, verdict, times and figures; None if none was."""
-    pointer = batch_folder(root, publisher, LATEST)
+    pointer = batches_folder(root, publisher) / LATEST
     return read_json(pointer) if pointer.exists() else None
 
 
@@ -41,7 +46,7 @@ def accept(root: Path, publisher: str, batch: Path, user_set_name: str, freshnes
         "user_set": user_set_name,
         "verdict": freshness.verdict,
         "sentence": freshness.sentence,
-        "accepted_at": datetime.now(UTC).isoformat(),
+        "accepted_at": utc_text(datetime.now(UTC)),
         "fetched_at": fetch.get("finished_at"),
         "etag": headers.get("etag"),
         "last_modified": headers.get("last-modified"),
@@ -57,7 +62,7 @@ def accept(root: Path, publisher: str, batch: Path, user_set_name: str, freshnes
 def prune(root: Path, publisher: str) -> list[str]:
     """Remove all but the newest batches, by the time of their manifest or folder; returns the names removed."""
     pointed = latest(root, publisher)
-    folders = [path for path in batch_folder(root, publisher, "").glob("*") if path.is_dir()]
+    folders = [path for path in batches_folder(root, publisher).glob("*") if path.is_dir()]
     folders.sort(key=_age, reverse=True)
     old = [path for path in folders[KEPT:] if not pointed or path.name != pointed["sha256"]]
     for path in old:

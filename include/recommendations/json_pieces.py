@@ -15,7 +15,7 @@ from include.recommendations import json_stream
 from include.recommendations.json_stream import User, blocks_of
 from include.recommendations.rows import Block, Collector, Odd
 
-PIECE = 1024 * 1024
+PIECE = 256 * 1024
 _USER_END = re.compile(rb"\}\s*\}\s*,(?=\s*\{)")
 _ARRAY_HEAD = re.compile(rb"\s*\[")
 _ARRAY_TAIL = re.compile(rb"\}\s*\]\s*\Z")

@@ -185,9 +185,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _within_limits(user: User) -> list[Block]:
-    blocks = blocks_of(user)
-    fields = (field for _, *columns in blocks for column in columns for field in column if field)
+    products = (product for own in user.data.values() for product in own)
+    fields = (field for product in products for field in msgspec.structs.astuple(product) if field)
     for text in (user.id, *user.data, *fields):
         if len(text) > FIELD_LIMIT // 4 and len(text.encode()) > FIELD_LIMIT:
             raise Odd(f"a field longer than {FIELD_LIMIT} bytes")
-    return blocks
+    return blocks_of(user)

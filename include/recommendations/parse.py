@@ -8,18 +8,16 @@ import shutil
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from include.errors import BadInput, BooksDoNotBalance, ConfigError, NotReady
+from include.errors import BadInput, BooksDoNotBalance, NotReady
 from include.publishers import config
 from include.recommendations.rows import Refusal, Unfinished, incomplete, refused
 from include.recommendations.spill import Figures, finish_part
 from include.recommendations.stretches import Job, read
-from include.staging import MANIFEST, read_json, ref, sha256_file, write_json
+from include.staging import MANIFEST, read_json, ref, sha256_file, utc_text, write_json
 
 PARTS = "recommendations"
 DEFAULT_SET = "default.parquet"
@@ -42,13 +40,11 @@ def parse_batch(batch: Path, settings: config.Batch, *, processes: int | None = 
     Raises:
         NotReady: the batch is empty or ends before it is whole.
         BadInput: it is foreign, hostile or malformed; byte and reason are said.
-        ConfigError: the time zone is not one.
     """
     if (batch / MANIFEST).exists():
         return read_json(batch / MANIFEST)
     raw = _raw_file(batch)
     _check_length(batch, raw)
-    _check_zone(settings.updated_at_time_zone)
     _sweep(batch)
     with tempfile.TemporaryDirectory(prefix=".work-", dir=batch) as work:
         job = Job(str(raw), work, _layout(raw), settings.parts, settings.updated_at_time_zone)
@@ -83,13 +79,6 @@ def _check_length(batch: Path, raw: Path) -> None:
     for key in ("bytes", "content_length"):
         if fetch.get(key) not in (None, size):
             raise incomplete(raw, size, f"{key} of {FETCH} says {fetch[key]} bytes")
-
-
-def _check_zone(zone: str) -> None:
-    try:
-        ZoneInfo(zone)
-    except (KeyError, ValueError):
-        raise ConfigError(f"batch.updated_at_time_zone: {zone!r} is not a time zone, such as Europe/Prague") from None
 
 
 def _sweep(batch: Path) -> None:
@@ -179,8 +168,8 @@ def _sum_types(parts: list[Figures]) -> dict[str, dict[str, int]]:
 def _times(parts: list[Figures]) -> dict[str, Any]:
     low = min((part.updated_min for part in parts if part.updated_min), default=None)
     high = max((part.updated_max for part in parts if part.updated_max), default=None)
-    return {"min": _iso(low), "max": _iso(high), "missing": sum(part.no_updated_at for part in parts)}
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None
+    return {
+        "min": low and utc_text(low),
+        "max": high and utc_text(high),
+        "missing": sum(part.no_updated_at for part in parts),
+    }

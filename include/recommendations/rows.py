@@ -54,14 +54,20 @@ _BEFORE_ID = r"^[^?#]*\?(?:[^#]*[&;])?$"
 _ANY_ID = r"^[^?#]*\?(?:[^#]*?[&;])?recommendation_id=(?P<value>[^&;#]+)"
 
 
+Field = str | bytes | None
+
+
 class Block(NamedTuple):
-    """A recommendation type and its products, best first: one list a field, all of the same length."""
+    """A recommendation type and its products, best first: one list a field, all of the same length.
+
+    Bytes are UTF-8.
+    """
 
     kind: str
-    items: Sequence[str | None]
-    urls: Sequence[str | None]
-    titles: Sequence[str | None]
-    images: Sequence[str | None]
+    items: Sequence[Field]
+    urls: Sequence[Field]
+    titles: Sequence[Field]
+    images: Sequence[Field]
 
 
 class Odd(Exception):
@@ -164,10 +170,10 @@ class _Bucket:
         self._kinds: list[str] = []
         self._sizes: list[int] = []
         self._ranks: list[int] = []
-        self._items: list[str | None] = []
-        self._urls: list[str | None] = []
-        self._titles: list[str | None] = []
-        self._images: list[str | None] = []
+        self._items: list[Field] = []
+        self._urls: list[Field] = []
+        self._titles: list[Field] = []
+        self._images: list[Field] = []
 
     def add(self, auth_user_id: str, key: int, moment: int | None, blocks: Sequence[Block]) -> None:
         rows = repeated = 0
@@ -228,7 +234,7 @@ class _Bucket:
         return pa.record_batch(columns, schema=SCHEMA)
 
 
-def _text(values: Sequence[str | None]) -> pa.Array:
+def _text(values: Sequence[Field]) -> pa.Array:
     """Text without empty strings (they become null) and within the limit."""
     array = pa.array(values, pa.string())
     lengths = pc.min_max(pc.binary_length(array)).as_py()

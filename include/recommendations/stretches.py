@@ -19,9 +19,9 @@ from include.recommendations.rows import USER_LIMIT, Collector, Odd
 from include.recommendations.spill import write_stretch
 from include.staging import PROJECT_ROOT, read_json
 
-STRETCH = 16 * 1024 * 1024
+STRETCH = 8 * 1024 * 1024
 """Bytes of raw batch that are read, held and written down at a time."""
-SECOND_PROCESS_FROM = 4 * STRETCH
+SECOND_PROCESS_FROM = 64 * 1024 * 1024
 """A smaller batch is read before another process has started."""
 TASK = "second-process.json"
 GAVE_UP = 3
@@ -102,6 +102,8 @@ def _read_stretches(job: Job, stretches: list[tuple[int, int, int]]) -> int:
     ignored = 0
     with Path(job.raw).open("rb") as handle:
         for number, begin, end in stretches:
+            if not _claim(job, number):
+                continue
             handle.seek(begin)
             sink = job.sink()
             _PLAIN[job.layout].read(handle.read(end - begin), sink)
@@ -110,15 +112,24 @@ def _read_stretches(job: Job, stretches: list[tuple[int, int, int]]) -> int:
     return ignored
 
 
+def _claim(job: Job, number: int) -> bool:
+    """Whether this stretch is still to be read; from now on it is ours."""
+    try:
+        (Path(job.work) / f"{number:06d}.claimed").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
 def _with_second_process(job: Job, stretches: list[tuple[int, int, int]]) -> int:
-    """Every other stretch goes to a child, which finds its task in the work folder."""
+    """Share the stretches with a child, which finds its task in the work folder: each takes what is left."""
     task = Path(job.work) / TASK
-    task.write_text(json.dumps({"job": asdict(job), "stretches": stretches[1::2]}), "utf-8")
+    task.write_text(json.dumps({"job": asdict(job), "stretches": stretches}), "utf-8")
     path = os.pathsep.join(filter(None, (str(PROJECT_ROOT), os.environ.get("PYTHONPATH"))))
     command = [sys.executable, "-P", "-m", "include.recommendations.stretches", str(task)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}) as child:
         try:
-            ignored = _read_stretches(job, stretches[::2])
+            ignored = _read_stretches(job, stretches)
             answer, _ = child.communicate()
         except BaseException:
             child.kill()

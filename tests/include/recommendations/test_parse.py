@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from include.errors import BadInput, ConfigError, NotReady
+from include.errors import BadInput, NotReady
 from include.recommendations import stretches
 from include.recommendations.parse import parse_batch
 from include.recommendations.rows import SCHEMA, part_of
@@ -118,8 +118,8 @@ def test_the_manifest_counts_types_times_and_problems(tmp_path: Path) -> None:
     manifest = parse_batch(batch_of(tmp_path, xml(users)), settings(updated_at_time_zone="Europe/Prague"))
     assert manifest["types"] == {"basket": {"users": 3, "rows": 5}, "other": {"users": 1, "rows": 1}}
     assert manifest["updated_at"] == {
-        "min": "2026-11-20T09:00:00+00:00",
-        "max": "2026-11-21T08:00:00+00:00",
+        "min": "2026-11-20T09:00:00.000000+00:00",
+        "max": "2026-11-21T08:00:00.000000+00:00",
         "missing": 1,
     }
     assert manifest["books"] == {"users_in_file": 6, "default": 1, "empty": 1, "duplicates": 1, "personalised": 3}
@@ -303,11 +303,6 @@ def test_a_file_shorter_than_announced_is_not_ready(tmp_path: Path) -> None:
     (batch / "fetch.json").write_text(json.dumps({"bytes": len(raw), "content_length": None, "headers": {}}))
     with pytest.raises(NotReady, match=f"bytes of fetch.json says {len(raw)}"):
         parse_batch(batch, settings())
-
-
-def test_a_wrong_time_zone_is_a_mistake_in_the_settings(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="Europe/Praha"):
-        parse_batch(batch_of(tmp_path, xml([User("a")])), settings(updated_at_time_zone="Europe/Praha"))
 
 
 def test_nothing_fetched(tmp_path: Path) -> None:
