@@ -119,6 +119,7 @@ async def _look_over_http(client: Any, url: str, access: LinkAccess, known: Seen
 
 async def _judge_answer(response: Any, url: str) -> Look:
     if response.status_code == 304:
+        await response.aread()  # of nothing; without it the connection could not be used again
         return Look(unchanged=True)
     head = bytearray()
     async for piece in response.aiter_raw():

@@ -172,6 +172,25 @@ def test_waits_share_one_client_that_is_closed_after_the_last() -> None:
     assert _clients == {}
 
 
+def test_looks_share_a_connection(serve: Serve) -> None:
+    peers: set[Any] = set()
+    answers = Answers((200, {"ETag": '"a"', "Last_Modified": EARLIER}), (304, {}), (404, {}), (304, {}))
+
+    def answer(request: Any) -> None:
+        peers.add(request.client_address)
+        answers(request)
+
+    url = serve(answer)
+
+    async def looks() -> None:
+        async with shared_client(True):
+            for _ in range(6):
+                await look(url, LinkAccess())
+
+    asyncio.run(looks())
+    assert len(peers) == 1
+
+
 def test_cookies_are_not_kept(serve: Serve) -> None:
     seen: list[str | None] = []
 
