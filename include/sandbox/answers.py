@@ -30,6 +30,11 @@ async def answer_refusal(_request: Request, error: Exception) -> JSONResponse:
     return JSONResponse(content, error.status, headers=error.headers)
 
 
+async def answer_stopping(_request: Request, _error: Exception) -> JSONResponse:
+    """503: the server stops while the request is worked on."""
+    return JSONResponse({"reason": "the sandbox is shutting down"}, 503)
+
+
 async def answer_nobody(_request: Request, _error: Exception) -> JSONResponse:
     """An answer for the journal alone: the client is gone."""
     return JSONResponse({"reason": "the client closed the connection"}, 400)

@@ -13,8 +13,16 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from include.sandbox import link
-from include.sandbox.answers import ClientGone, Refused, answer_http_error, answer_nobody, answer_refusal
+from include.sandbox.answers import (
+    ClientGone,
+    Refused,
+    answer_http_error,
+    answer_nobody,
+    answer_refusal,
+    answer_stopping,
+)
 from include.sandbox.control import control_routes
+from include.sandbox.database import Stopping
 from include.sandbox.front import Front
 from include.sandbox.pages import page_routes
 from include.sandbox.parts import Parts
@@ -34,6 +42,7 @@ def create_app(parts: Parts) -> Front:
     app = FastAPI(title="Sandbox of Luigi's Box", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(Refused, answer_refusal)
     app.add_exception_handler(ClientGone, answer_nobody)
+    app.add_exception_handler(Stopping, answer_stopping)
     app.add_exception_handler(HTTPException, answer_http_error)
     for routes in (vendor_routes(parts), control_routes(parts), page_routes(parts)):
         app.include_router(routes)

@@ -42,6 +42,8 @@ class Front:
                 await exchange.answer_fault()
             else:
                 await self.app(scope, exchange.receive, exchange.send)
+        except asyncio.CancelledError:  # the server stops, and has waited long enough
+            await exchange.reset()
         finally:
             if path.startswith(VENDOR_PATHS):
                 self._note(exchange)
@@ -101,7 +103,7 @@ class Exchange:
         if self.fault and self.fault.fault == "slow_read":
             await asyncio.sleep(size / self.fault.bytes_per_second)
         if self._cut_body and self.received >= self._cut_point(self._length):
-            return await self._reset()
+            return await self.reset()
         return message
 
     async def send(self, message: Message) -> None:
@@ -127,7 +129,7 @@ class Exchange:
 
     async def _start(self, message: Message) -> None:
         if self.fault and self.fault.fault == "reset_after_store" and message["status"] < 300:
-            await self._reset()
+            await self.reset()
             return
         if self._body_left and self._length <= SMALL_BODY:
             await self._read_on()
@@ -168,9 +170,10 @@ class Exchange:
     async def _send_some_and_reset(self, body: bytes) -> None:
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
         await asyncio.sleep(0.05)  # what was sent should arrive; the reset would overtake it
-        await self._reset()
+        await self.reset()
 
-    async def _reset(self) -> Message:
+    async def reset(self) -> Message:
+        """Break the connection; gives the message that says so."""
         self._gone, self.status = True, None
         self.scope["extensions"]["sandbox.reset"]()
         while (message := await self._receive())["type"] != "http.disconnect":

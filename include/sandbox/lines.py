@@ -85,8 +85,8 @@ def _copy(source: Path, kind: Kind, form: Format, target: Path, database: Databa
 def _json_texts(source: Path, kind: Kind) -> str:
     """Every field as text, the user's under either name.
 
-    ``misfit``: a field is something else than a string. ``suspect``: there may be control characters, which stand
-    in JSON only behind a backslash.
+    ``misfit``: a field is something else than a string, or too long. ``suspect``: there may be control characters,
+    which stand in JSON only behind a backslash.
     """
     columns = ", ".join(f"{name}: 'JSON'" for name in dict.fromkeys((*FIELDS[kind], "auth_user_id", "user_id")))
     raw = ", ".join(
@@ -98,7 +98,9 @@ def _json_texts(source: Path, kind: Kind) -> str:
         f"ELSE substr({name}, 2, length({name}) - 2) END AS {name}"
         for name in FIELDS[kind]
     )
-    misfit = " OR ".join(f"coalesce(ord({name}) <> {QUOTE}, false)" for name in FIELDS[kind])
+    misfit = " OR ".join(
+        f"coalesce(ord({name}) <> {QUOTE} OR strlen({name}) > {MAX_LINE}, false)" for name in FIELDS[kind]
+    )
     suspect = " OR ".join(f"coalesce(contains({name}, '\\'), false)" for name in FIELDS[kind])
     return f"""
         SELECT {texts}, {misfit} AS misfit, {suspect} AS suspect FROM (

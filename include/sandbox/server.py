@@ -1,5 +1,6 @@
 """Starting a sandbox: as a server of its own, or inside a process (for tests) with :func:`running`."""
 
+import asyncio
 import socket
 import struct
 import threading
@@ -18,7 +19,7 @@ from include.sandbox.parts import Parts
 from include.sandbox.settings import Settings
 
 START_SECONDS = 60.0
-STOP_SECONDS = 3
+STOP_SECONDS = 1
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,16 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def server_for(parts: Parts, listener: socket.socket) -> uvicorn.Server:
+class Server(uvicorn.Server):
+    """uvicorn's server, but it notices at once that it shall stop."""
+
+    async def main_loop(self) -> None:
+        """Wait for the end."""
+        while not self.should_exit:
+            await asyncio.sleep(0.02)
+
+
+def server_for(parts: Parts, listener: socket.socket) -> Server:
     """A server for these parts, that is not running yet."""
     parts.publisher.base_url = parts.settings.public_url or url_of(listener)
     config = uvicorn.Config(
@@ -95,7 +105,7 @@ def server_for(parts: Parts, listener: socket.socket) -> uvicorn.Server:
         proxy_headers=False,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
-    return uvicorn.Server(config)
+    return Server(config)
 
 
 @contextmanager
