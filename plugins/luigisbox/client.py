@@ -12,7 +12,7 @@ are added up for ever, so the last case is ``FateUnknown`` and never tried again
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -74,11 +74,6 @@ class Receipt:
     sha256: str
     attempts: int
     answer: dict[str, Any]
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON: times in ISO 8601."""
-        times = {"started_at": self.started_at.isoformat(), "finished_at": self.finished_at.isoformat()}
-        return {**asdict(self), **times}
 
 
 class Client:

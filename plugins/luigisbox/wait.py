@@ -192,7 +192,7 @@ def stand_in(wait: Wait, on_deadline: str) -> Outcome:
     name = wait.publisher.name
     late = (
         f"publisher {name}: no fresh batch of user set {wait.user_set.name} by "
-        f"{datetime.fromtimestamp(wait.deadline, UTC):%Y-%m-%d %H:%M:%S} UTC. Last reason: {wait.reason}."
+        f"{datetime.fromtimestamp(wait.deadline, UTC):%Y-%m-%d %H:%M:%S} UTC. Last reason: {wait.reason.rstrip('.')}."
     )
     if on_deadline == "fail":
         raise NoBatchInTime(f"{late} Ask Luigi's Box about the batch; then clear this task, with a later deadline.")

@@ -472,3 +472,22 @@ class TestResume:
     def test_no_list_was_sent_yet(self, shop: Any) -> None:
         with pytest.raises(ConfigError, match="run its audience DAG first"):
             Played(True).run()
+
+
+def test_lineage(shop: Any) -> None:
+    from airflow.providers.openlineage.extractors.base import DefaultExtractor
+
+    shop.sent("one", "u1", "u2")
+    shop.box.publish()
+    played = Played(True)
+    result = played.run()
+    lineage = DefaultExtractor(played.operator).extract_on_complete(None)
+    assert lineage is not None
+    assert [(each.namespace, each.name) for each in lineage.inputs] == [
+        (shop.box.url, f"/batches/{shop.box.tracker}.xml")
+    ]
+    (batch,) = lineage.outputs
+    assert batch.namespace == "file"
+    assert batch.name == result["uri"].removeprefix("file://")
+    statistics = batch.outputFacets["outputStatistics"]
+    assert (statistics.rowCount, statistics.size) == (result["rows"], result["bytes"])

@@ -117,9 +117,11 @@ def test_a_silent_server_is_unreachable(serve: Serve) -> None:
     release.set()
 
 
-def test_a_body_is_introduced_to_its_socket(serve: Serve) -> None:
+@pytest.mark.parametrize("proxied", [False, True], ids=["directly", "through a proxy"])
+def test_a_body_is_introduced_to_its_socket(serve: Serve, proxied: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     class Body:
-        peers: list[Any] = []  # noqa: RUF012
+        def __init__(self) -> None:
+            self.peers: list[Any] = []
 
         def __len__(self) -> int:
             return 5
@@ -131,7 +133,9 @@ def test_a_body_is_introduced_to_its_socket(serve: Serve) -> None:
             self.peers.append(connection.getpeername()[1])
 
     url = serve(lambda request: request.reply(200, request.take()))
+    if proxied:
+        monkeypatch.setenv("http_proxy", url)
     with VendorSession(Timeouts()) as session:
         body: Any = Body()
-        assert session.post(url, data=body).content == b"hello"
+        assert session.post("http://vendor.example/" if proxied else url, data=body).content == b"hello"
     assert body.peers == [int(url.rpartition(":")[2])]
