@@ -13,7 +13,7 @@ import msgspec
 
 from include.recommendations import json_stream
 from include.recommendations.json_stream import User, blocks_of
-from include.recommendations.rows import Block, Collector, Odd
+from include.recommendations.rows import Collector, Odd
 
 PIECE = 256 * 1024
 _USER_END = re.compile(rb"\}\s*\}\s*,(?=\s*\{)")
@@ -103,17 +103,10 @@ def _decode(decode: Callable[[bytes], list[User]], piece: bytes) -> list[User]:
 
 def _take(users: list[User], piece: bytes, sink: Collector) -> bool:
     """Hand users on if no key is unknown or comes twice and no text holds a NUL; else say no."""
-    content = [(user.id, blocks_of(user)) for user in users]
-    blocks = [block for _, blocks in content for block in blocks]
-    if b"\\u0000" in piece or piece.count(b'":') + piece.count(b'" :') != 2 * len(users) + _keys(blocks, piece):
+    content = [(user.id, *blocks_of(user)) for user in users]
+    written = piece.count(b'":') + piece.count(b'" :')
+    if b"\\u0000" in piece or written != sum(keys for _, _, keys in content):
         return False
-    for auth_user_id, own in content:
-        sink.add(auth_user_id, None, own)
+    for auth_user_id, blocks, _ in content:
+        sink.add(auth_user_id, None, blocks)
     return True
-
-
-def _keys(blocks: list[Block], piece: bytes) -> int:
-    """How many keys the recommendations have, if each came once."""
-    keys = len(blocks) + 4 * sum(len(block.items) for block in blocks)
-    empty = sum(column.count(None) for _, *columns in blocks for column in columns)
-    return keys if empty == piece.count(b"null") else keys - empty

@@ -9,24 +9,27 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
-from include.recommendations.rows import FIELD_LIMIT, USER_LIMIT, Block, Collector, Odd, Refusal, Unfinished
+from include.recommendations.rows import FIELD_LIMIT, USER_LIMIT, Block, Collector, Field, Odd, Refusal, Unfinished
 
 BLOCK = 1024 * 1024
 DEPTH_LIMIT = 12
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|"|[{}\[\],]|[^\s"{}\[\],]+', re.DOTALL)
 
 
+Text = str | None | msgspec.UnsetType
+
+
 class Product(msgspec.Struct):
     """A product as it comes; a field may be missing or null."""
 
-    id: str | None = None
-    url: str | None = None
-    title: str | None = None
-    image_link: str | None = None
+    id: Text = msgspec.UNSET
+    url: Text = msgspec.UNSET
+    title: Text = msgspec.UNSET
+    image_link: Text = msgspec.UNSET
 
 
 class User(msgspec.Struct):
@@ -39,18 +42,26 @@ class User(msgspec.Struct):
 _DECODER: msgspec.json.Decoder[User] = msgspec.json.Decoder(User)
 
 
-def blocks_of(user: User) -> list[Block]:
-    """The recommendations of one user, in the order they came."""
-    return [
-        Block(
-            kind,
+def blocks_of(user: User) -> tuple[list[Block], int]:
+    """The recommendations of one user in the order they came, and how many known keys the user's objects have."""
+    blocks, keys = [], 2 + len(user.data)
+    for kind, products in user.data.items():
+        columns = [
             [product.id for product in products],
             [product.url for product in products],
             [product.title for product in products],
             [product.image_link for product in products],
-        )
-        for kind, products in user.data.items()
-    ]
+        ]
+        missing = [column.count(msgspec.UNSET) for column in columns]
+        keys += len(columns) * len(products) - sum(missing)
+        blocks.append(Block(kind, *map(_with_nulls, columns, missing)))
+    return blocks, keys
+
+
+def _with_nulls(column: list[Text], missing: int) -> list[Field]:
+    if not missing:
+        return cast("list[Field]", column)
+    return [None if isinstance(text, msgspec.UnsetType) else text for text in column]
 
 
 def read_all(raw: Path, sink: Collector, *, array: bool) -> Iterator[int]:
@@ -190,4 +201,5 @@ def _within_limits(user: User) -> list[Block]:
     for text in (user.id, *user.data, *fields):
         if len(text) > FIELD_LIMIT // 4 and len(text.encode()) > FIELD_LIMIT:
             raise Odd(f"a field longer than {FIELD_LIMIT} bytes")
-    return blocks_of(user)
+    blocks, _ = blocks_of(user)
+    return blocks
