@@ -36,7 +36,7 @@ class _Feed:
     table: Any
     figures: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_COUNTED, 0))
 
-    def write(self, recipient: str, auth_user_id: str, kind: str, rows: list[Row], blocks: dict[str, Any]) -> None:
+    def write(self, recipient: str, auth_user_id: str, kind: str, rows: list[Row], blocks: msgspec.Raw) -> None:
         """One recipient; ``kind`` is where the rows come from: personalised, default or nothing."""
         line = {
             "recipient": recipient,
@@ -112,12 +112,13 @@ def _rows(table: pa.Table | pa.RecordBatch) -> Iterator[Row]:
     return zip(*(table[name].to_pylist() for name in _COLUMNS), strict=True)
 
 
-def _blocks(rows: list[Row]) -> dict[str, list[dict[str, str | None]]]:
+def _blocks(rows: list[Row]) -> msgspec.Raw:
+    """The recommendations of one recipient, encoded: the default set's are written again and again."""
     blocks: dict[str, list[dict[str, str | None]]] = {}
     for kind, _, item_id, url, title, image_link in rows:
         product = {"id": item_id, "url": url, "title": title, "image_link": image_link}
         blocks.setdefault(kind, []).append(product)
-    return blocks
+    return msgspec.Raw(_encode(blocks))
 
 
 def finish(out: Path, figures: list[dict[str, Any]]) -> dict[str, Any]:

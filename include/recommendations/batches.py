@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from include.recommendations.freshness import FETCH, Freshness
+from include.recommendations.freshness import FETCH, FRESHNESS, Freshness
 from include.staging import MANIFEST, read_json, utc_text, write_json
 
 KEPT = 10
@@ -29,8 +29,8 @@ def latest(root: Path, publisher: str) -> dict[str, Any] | None:
     return read_json(pointer) if pointer.exists() else None
 
 
-def accept(root: Path, publisher: str, batch: Path, user_set_name: str, freshness: Freshness) -> None:
-    """Make this the batch accepted last, for that user set, and drop the oldest ones.
+def accept(root: Path, publisher: str, batch: Path, user_set_name: str, freshness: Freshness, run: str = "") -> None:
+    """Make this the batch accepted last, for that user set and by that run, and drop the oldest ones.
 
     Accepting the same batch for the same list again changes nothing.
     """
@@ -44,6 +44,7 @@ def accept(root: Path, publisher: str, batch: Path, user_set_name: str, freshnes
         "sha256": manifest["sha256"],
         "uri": batch.as_uri(),
         "user_set": user_set_name,
+        "run": run,
         "verdict": freshness.verdict,
         "sentence": freshness.sentence,
         "accepted_at": utc_text(datetime.now(UTC)),
@@ -57,6 +58,16 @@ def accept(root: Path, publisher: str, batch: Path, user_set_name: str, freshnes
     }
     write_json(batch.parent / LATEST, record)
     prune(root, publisher)
+
+
+def judged_stale(root: Path, publisher: str, user_set_name: str) -> list[str]:
+    """The sha256 of the batches that were fetched for that user set and judged stale."""
+    verdicts = [read_json(path) for path in sorted(batches_folder(root, publisher).glob(f"*/{FRESHNESS}"))]
+    return [
+        verdict["evidence"]["sha256"]
+        for verdict in verdicts
+        if verdict["verdict"] == "stale" and verdict["evidence"]["user_set"] == user_set_name
+    ]
 
 
 def prune(root: Path, publisher: str) -> list[str]:

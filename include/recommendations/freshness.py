@@ -4,6 +4,7 @@
 batch, the user set and the batch accepted last.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -14,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 from include.staging import MANIFEST, read_json, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from include.audience.user_sets import UserSet
 
 FETCH = "fetch.json"
@@ -55,11 +54,11 @@ class Freshness:
         return asdict(self)
 
 
-def still_waiting(seen: Seen, refused: "Sequence[Seen]", sent_at: datetime) -> str | None:
-    """Why a look is not worth a fetch, in one line; None if it is."""
+def still_waiting(seen: Seen, refused: Sequence[Seen], moment: datetime) -> str | None:
+    """Why a look is not worth a fetch, in one line; None if it is. What is older than the moment is not."""
     modified = http_date(seen.last_modified)
-    if modified and modified < sent_at.replace(microsecond=0):
-        return f"last changed {seen.last_modified}, before the upload of {_iso(sent_at)}"
+    if modified and modified < moment.replace(microsecond=0):
+        return f"last changed {seen.last_modified}, before {_iso(moment)}"
     for earlier in refused:
         same = _same(seen, earlier)
         if same:
@@ -93,7 +92,15 @@ def _tag(etag: str) -> str:
     return etag.removeprefix("W/")
 
 
-def judge(batch: Path, user_set: "UserSet", previous: "UserSet | None", latest: dict[str, Any] | None) -> Freshness:
+def judge(
+    batch: Path,
+    user_set: "UserSet",
+    previous: "UserSet | None",
+    latest: dict[str, Any] | None,
+    run: str = "",
+    since: datetime | None = None,
+    earlier: Sequence[str] = (),
+) -> Freshness:
     """Weigh the evidence; any proof of staleness wins over any proof of freshness.
 
     Args:
@@ -101,14 +108,20 @@ def judge(batch: Path, user_set: "UserSet", previous: "UserSet | None", latest: 
         user_set: the list that was uploaded last.
         previous: the list before it.
         latest: the batch accepted last, as ``batches.latest`` gives it.
+        run: that judges; a batch it accepted itself stays fresh for it.
+        since: of a run on a schedule, the start of its interval: what is older, or was accepted by a run before,
+            is a batch of the interval before.
+        earlier: sha256 of the contents that were judged stale for this list already.
 
     Returns:
         The verdict, also written to ``freshness.json`` in the batch folder.
     """
     evidence = _evidence(batch, user_set, previous, latest)
-    sent_at = datetime.fromisoformat(evidence["sent_at"]).replace(microsecond=0)
-    stale, fresh = _stale_proofs(evidence, sent_at), _fresh_proofs(evidence, sent_at)
-    if evidence["accepted_for"] == user_set.name:
+    moment = not_before(user_set, since).replace(microsecond=0)
+    evidence |= {"not_before": _iso(moment), "on_schedule": since is not None}
+    evidence["changed"] = any(sha256 != evidence["sha256"] for sha256 in earlier)
+    stale, fresh = _stale_proofs(evidence, moment), _fresh_proofs(evidence, moment)
+    if evidence["accepted_for"] == user_set.name and (since is None or evidence["accepted_by"] == run):
         verdict = Freshness("fresh", f"Fresh: this batch was accepted for {user_set.name} before.", evidence)
     elif stale:
         verdict = Freshness("stale", f"Stale: {'; '.join(stale)}.", evidence)
@@ -117,8 +130,8 @@ def judge(batch: Path, user_set: "UserSet", previous: "UserSet | None", latest: 
     else:
         verdict = Freshness(
             "stale",
-            "Stale: cannot be proven fresh: no Last-Modified, no updated_at, no earlier batch to differ from, and the "
-            "list did not change.",
+            "Stale: cannot be proven fresh: it has no Last-Modified and no updated_at, nobody who was "
+            "added to the list is in it, and it did not change after the list was sent.",
             evidence,
         )
     write_json(batch / FRESHNESS, verdict.as_dict())
@@ -137,6 +150,7 @@ def _evidence(
         "sent_at": user_set.record["sent_at"],
         "latest_sha256": latest["sha256"] if latest else None,
         "accepted_for": latest["user_set"] if latest and same else None,
+        "accepted_by": latest["run"] if latest and same else None,
         "etag": headers.get("etag"),
         "last_modified": headers.get("last-modified"),
         "updated_at": manifest["updated_at"],
@@ -170,15 +184,21 @@ def _lists(batch: Path, user_set: "UserSet", previous: "UserSet | None") -> dict
     return dict(zip(("added", "added_present", "removed", "removed_present"), row, strict=True))
 
 
-def _stale_proofs(evidence: dict[str, Any], sent_at: datetime) -> list[str]:
+def not_before(user_set: "UserSet", since: datetime | None) -> datetime:
+    """The moment before which no batch counts: when the list was sent, or the start of the interval if later."""
+    sent_at = datetime.fromisoformat(user_set.record["sent_at"])
+    return max(sent_at, since) if since else sent_at
+
+
+def _stale_proofs(evidence: dict[str, Any], moment: datetime) -> list[str]:
     proofs = []
     newest, modified = _newest(evidence), http_date(evidence["last_modified"])
     if evidence["accepted_for"] is not None:
-        proofs.append(f"the same content was accepted for the list {evidence['accepted_for']}")
-    if newest and newest < sent_at:
-        proofs.append(f"its newest updated_at, {_iso(newest)}, is before the upload of {_iso(sent_at)}")
-    if modified and modified < sent_at:
-        proofs.append(f"last changed {_iso(modified)}, before the upload of {_iso(sent_at)}")
+        proofs.append(f"the same content was accepted before, for the list {evidence['accepted_for']}")
+    if newest and newest < moment:
+        proofs.append(f"its newest updated_at, {_iso(newest)}, is before {_iso(moment)}")
+    if modified and modified < moment:
+        proofs.append(f"last changed {_iso(modified)}, before {_iso(moment)}")
     if evidence["removed_present"] and not evidence["added_present"]:
         proofs.append(
             f"made from the previous list: {evidence['removed_present']} users that were removed are in it, "
@@ -187,16 +207,18 @@ def _stale_proofs(evidence: dict[str, Any], sent_at: datetime) -> list[str]:
     return proofs
 
 
-def _fresh_proofs(evidence: dict[str, Any], sent_at: datetime) -> list[str]:
+def _fresh_proofs(evidence: dict[str, Any], moment: datetime) -> list[str]:
     proofs = []
     newest, modified = _newest(evidence), http_date(evidence["last_modified"])
-    if newest and newest >= sent_at:
-        proofs.append(f"updated_at reaches {_iso(newest)}, after the upload of {_iso(sent_at)}")
-    if modified and modified >= sent_at:
-        proofs.append(f"last changed {_iso(modified)}, after the upload of {_iso(sent_at)}")
+    if newest and newest >= moment:
+        proofs.append(f"updated_at reaches {_iso(newest)}, not before {_iso(moment)}")
+    if modified and modified >= moment:
+        proofs.append(f"last changed {_iso(modified)}, not before {_iso(moment)}")
     if evidence["added_present"]:
         proofs.append(f"{evidence['added_present']} of {evidence['added']} users added to the list are in it")
-    if evidence["latest_sha256"] and evidence["accepted_for"] is None:
+    if evidence["changed"]:
+        proofs.append("its content is not what was published when the list had just been sent")
+    if evidence["on_schedule"] and evidence["latest_sha256"] and evidence["accepted_for"] is None:
         proofs.append("its content differs from the batch accepted last")
     return proofs
 

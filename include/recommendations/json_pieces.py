@@ -13,7 +13,7 @@ import msgspec
 
 from include.recommendations import json_stream
 from include.recommendations.json_stream import User, blocks_of
-from include.recommendations.rows import Collector, Odd
+from include.recommendations.rows import USER_LIMIT, Collector, Odd
 
 PIECE = 256 * 1024
 _USER_END = re.compile(rb"\}\s*\}\s*,(?=\s*\{)")
@@ -46,7 +46,7 @@ class Lines:
         start = 0
         while start < len(stretch):
             stop = stretch.find(b"\n", start + PIECE) + 1 or len(stretch)
-            piece = stretch[start:stop]
+            piece = _within_limit(stretch[start:stop])
             if not _take(_decode(_LINES.decode_lines, piece), piece, sink):
                 json_stream.read_piece(piece, sink, array=False)
             start = stop
@@ -88,10 +88,16 @@ class Array:
         while start < len(stretch):
             found = _USER_END.search(stretch, min(start + PIECE, len(stretch)))
             stop = found.end() if found else len(stretch)
-            piece = b"[" + stretch[start:stop].rstrip().removesuffix(b",") + b"]"
+            piece = b"[" + _within_limit(stretch[start:stop]).rstrip().removesuffix(b",") + b"]"
             if not _take(_decode(_ARRAY.decode, piece), piece, sink):
                 json_stream.read_piece(piece, sink, array=True)
             start = stop
+
+
+def _within_limit(piece: bytes) -> bytes:
+    if len(piece) > USER_LIMIT:
+        raise Odd(f"more than {USER_LIMIT} bytes, perhaps of one user")
+    return piece
 
 
 def _decode(decode: Callable[[bytes], list[User]], piece: bytes) -> list[User]:

@@ -23,8 +23,8 @@ BEFORE, SAME_SECOND, AFTER = (f"Fri, 20 Nov 2026 {time} GMT" for time in ("08:59
         (Seen(last_modified=AFTER), None),
         (Seen(last_modified=SAME_SECOND), None),
         (Seen(last_modified="not a date"), None),
-        (Seen(last_modified=BEFORE), "before the upload of 2026-11-20T09:00:00Z"),
-        (Seen(etag='"2"', last_modified=BEFORE), "before the upload"),
+        (Seen(last_modified=BEFORE), "before 2026-11-20T09:00:00Z"),
+        (Seen(etag='"2"', last_modified=BEFORE), "before 2026"),
     ],
 )
 def test_what_was_made_before_the_upload_is_not_worth_a_fetch(seen: Seen, reason: str | None) -> None:
@@ -66,6 +66,8 @@ def judged(
     now: tuple[str, ...] = ("a", "b"),
     before: tuple[str, ...] | None = None,
     latest: dict[str, Any] | None = None,
+    since: datetime | None = None,
+    earlier: tuple[str, ...] = (),
 ) -> Freshness:
     users = [User(name, updated_at=updated_at) for name in in_batch]
     batch = batch_of(root / "shop" / "batches" / "x", xml(users))
@@ -73,13 +75,18 @@ def judged(
     if headers is not None:
         (batch / "fetch.json").write_text(json.dumps({"headers": headers}))
     if latest and latest["sha256"] == "this one":
-        latest["sha256"] = sha256
+        latest = {**latest, "sha256": sha256}
+    earlier = tuple(sha256 if each == "this one" else each for each in earlier)
     previous = user_set(root, "before", before) if before is not None else None
-    found = judge(batch, user_set(root, "now", now), previous, latest)
+    found = judge(batch, user_set(root, "now", now), previous, latest, "run 2", since, earlier)
     assert read_json(batch / "freshness.json") == found.as_dict()
     return found
 
 
+WEEK = datetime(2026, 11, 27, 9, tzinfo=UTC)
+OTHER_BATCH = {"sha256": "other", "user_set": "before", "run": "run 1"}
+FOR_BEFORE = {"sha256": "this one", "user_set": "before", "run": "run 1"}
+FOR_NOW = {"sha256": "this one", "user_set": "now", "run": "run 1"}
 OLD, NEW = "2026-11-20T08:59:59", "2026-11-20T09:00:00"
 
 
@@ -88,7 +95,7 @@ OLD, NEW = "2026-11-20T08:59:59", "2026-11-20T09:00:00"
     [
         ({"updated_at": NEW}, "fresh", "updated_at reaches 2026-11-20T09:00:00Z"),
         ({"updated_at": OLD}, "stale", "newest updated_at"),
-        ({"headers": {"last-modified": AFTER}}, "fresh", "last changed 2026-11-20T11:00:00Z, after"),
+        ({"headers": {"last-modified": AFTER}}, "fresh", "last changed 2026-11-20T11:00:00Z, not before"),
         ({"headers": {"last-modified": SAME_SECOND}}, "fresh", "last changed"),
         ({"headers": {"last-modified": BEFORE}}, "stale", "last changed 2026-11-20T08:59:59Z, before"),
         ({"headers": {"etag": '"1"'}}, "stale", "cannot be proven fresh"),
@@ -99,11 +106,23 @@ OLD, NEW = "2026-11-20T08:59:59", "2026-11-20T09:00:00"
         ({"before": ("a", "c"), "in_batch": ("a", "c"), "updated_at": NEW}, "stale", "made from the previous list"),
         ({"before": ("a", "c"), "in_batch": ("a",), "updated_at": NEW}, "fresh", "updated_at"),
         ({"before": ("a", "c"), "in_batch": ("a", "b", "c")}, "fresh", "1 of 1 users added"),
-        ({"latest": {"sha256": "other", "user_set": "before"}}, "fresh", "content differs"),
-        ({"latest": {"sha256": "this one", "user_set": "before"}}, "stale", "the same content was accepted for"),
-        ({"latest": {"sha256": "this one", "user_set": "before"}, "updated_at": NEW}, "stale", "the same content"),
-        ({"latest": {"sha256": "this one", "user_set": "now"}, "updated_at": OLD}, "fresh", "accepted for now before"),
-        ({"latest": {"sha256": "other", "user_set": "now"}, "updated_at": OLD}, "stale", "newest updated_at"),
+        ({"latest": OTHER_BATCH}, "stale", "cannot be proven fresh"),
+        ({"latest": FOR_BEFORE}, "stale", "the same content was accepted before"),
+        ({"latest": FOR_BEFORE, "updated_at": NEW}, "stale", "the same content"),
+        ({"latest": FOR_NOW, "updated_at": OLD}, "fresh", "accepted for now before"),
+        ({"latest": {**OTHER_BATCH, "user_set": "now"}, "updated_at": OLD}, "stale", "newest updated_at"),
+        ({"earlier": ("other",)}, "fresh", "not what was published when the list had just been sent"),
+        ({"earlier": ("this one",)}, "stale", "cannot be proven fresh"),
+        ({"earlier": ("other",), "updated_at": OLD}, "stale", "newest updated_at"),
+        # a run on a schedule: the batch of the interval before does not count, whoever took it
+        ({"since": WEEK, "latest": OTHER_BATCH}, "fresh", "content differs"),
+        ({"since": WEEK, "latest": FOR_NOW}, "stale", "the same content was accepted before"),
+        ({"since": WEEK, "latest": FOR_NOW, "updated_at": "2026-11-28T09:00:00"}, "stale", "the same content"),
+        ({"since": WEEK, "latest": {**FOR_NOW, "run": "run 2"}}, "fresh", "accepted for now before"),
+        ({"since": WEEK, "updated_at": "2026-11-27T08:59:59"}, "stale", "is before 2026-11-27T09:00:00Z"),
+        ({"since": WEEK, "updated_at": "2026-11-27T09:00:00"}, "fresh", "updated_at reaches"),
+        ({"since": WEEK, "headers": {"last-modified": AFTER}}, "stale", "before 2026-11-27T09:00:00Z"),
+        ({"since": datetime(2026, 11, 1, tzinfo=UTC), "updated_at": OLD}, "stale", "before 2026-11-20T09:00:00Z"),
     ],
 )
 def test_the_verdict_follows_the_evidence(tmp_path: Path, evidence: dict[str, Any], verdict: str, why: str) -> None:

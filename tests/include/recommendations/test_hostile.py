@@ -124,6 +124,7 @@ def test_no_json_yet_is_not_ready(tmp_path: Path, raw: bytes) -> None:
         (PLAIN + b"trailing", "not XML"),
         (PLAIN + b"\0" * 100, "not XML"),
         (xml([User("u", {"t": products(10_001)})]), "more than 10000 products"),
+        (xml([User("u", {str(n): products(9_000) for n in range(5)})]), "more than 4194304 bytes without a whole user"),
     ],
 )
 def test_refused_xml(tmp_path: Path, raw: bytes, reason: str) -> None:
@@ -170,6 +171,8 @@ def line(text: str) -> bytes:
         (b"[,]", "byte 1: not the documented JSON"),
         (b"[1, 2]", "byte 1: not the documented JSON"),
         (json_lines([User("u", {"t": products(10_001)})]), "more than 10000 products"),
+        (json_lines([User("u", {str(n): products(9_000) for n in range(5)})]), "4194304 bytes"),
+        (json_array([User("u", {str(n): products(9_000) for n in range(5)})]), "4194304 bytes"),
     ],
 )
 def test_refused_json(tmp_path: Path, raw: bytes, reason: str) -> None:
