@@ -29,9 +29,11 @@ _clients: dict[tuple[int, bool | str], _Shared] = {}
 async def shared_client(verify: bool | str) -> AsyncIterator["httpx.AsyncClient"]:
     """The running loop's client for this kind of TLS verification; it is closed when its last user leaves."""
     key = (id(asyncio.get_running_loop()), verify)
-    shared = _clients.get(key)
-    if shared is None:
-        shared = _clients[key] = _Shared(_new(verify))
+    if key not in _clients:
+        context = await asyncio.to_thread(_context, verify)  # reads many certificates; the loop must not stand still
+        if key not in _clients:
+            _clients[key] = _Shared(_new(context))
+    shared = _clients[key]
     shared.users += 1
     try:
         yield shared.client
@@ -42,11 +44,11 @@ async def shared_client(verify: bool | str) -> AsyncIterator["httpx.AsyncClient"
             await shared.client.aclose()
 
 
-def _new(verify: bool | str) -> "httpx.AsyncClient":
+def _new(context: ssl.SSLContext) -> "httpx.AsyncClient":
     import httpx
 
     return httpx.AsyncClient(
-        verify=_context(verify) if isinstance(verify, str) else verify,
+        verify=context,
         follow_redirects=False,
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         headers={"User-Agent": "luigisbox-newsletter-airflow"},
@@ -54,7 +56,11 @@ def _new(verify: bool | str) -> "httpx.AsyncClient":
     )
 
 
-def _context(verify: str) -> ssl.SSLContext:
+def _context(verify: bool | str) -> ssl.SSLContext:
+    import httpx
+
+    if isinstance(verify, bool):
+        return httpx.create_ssl_context(verify=verify)
     if Path(verify).is_dir():
         return ssl.create_default_context(capath=verify)
     return ssl.create_default_context(cafile=verify)
