@@ -85,7 +85,7 @@ async def wait_all(waits: int, seconds: float) -> None:
         "link": f"/batches/{TRACKER}.xml",
         "connection_id": "bench",
         "poll_seconds": POLL_SECONDS,
-        "sent_at": datetime.fromtimestamp(now + 3600, UTC).isoformat(),
+        "not_before": datetime.fromtimestamp(now + 3600, UTC).isoformat(),
         "deadline": now + 3600,
         "refused": [],
         "reason": "",

@@ -1,7 +1,11 @@
-"""The operators: upload of a user set, upload of past transactions, and the wait for the batch."""
+"""The operators: upload of a user set, upload of past transactions, and the wait for the batch.
+
+What they return is also there key by key, so ``upload.output["user_set"]`` works as an argument of another task.
+"""
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -39,8 +43,7 @@ class UploadUsersOperator(BaseOperator):
     ui_color = "#e8f4ea"
 
     def __init__(self, *, publisher: str, run: str, **options: Any) -> None:
-        options.setdefault("retry_policy", RETRY_POLICY)
-        super().__init__(**options)
+        super().__init__(**{"retry_policy": RETRY_POLICY, "multiple_outputs": True, **options})
         self.publisher = publisher
         self.run = run
         self.manifest_uri = ""
@@ -83,8 +86,7 @@ class UploadTransactionsOperator(BaseOperator):
     ui_color = "#e8f4ea"
 
     def __init__(self, *, publisher: str, run: str, **options: Any) -> None:
-        options.setdefault("retry_policy", RETRY_POLICY)
-        super().__init__(**options)
+        super().__init__(**{"retry_policy": RETRY_POLICY, "multiple_outputs": True, **options})
         self.publisher = publisher
         self.run = run
         self.manifest_uri = ""
@@ -119,10 +121,12 @@ class WaitForBatchOperator(BaseOperator):
         deadline: ISO time; empty: ``deadline_minutes`` of the publisher file after the list was sent, or after the
             run started if that is later. Templated.
         on_deadline: ``fail``, ``use_previous`` or ``default_only``; empty: as the publisher file says. Templated.
+        since: ISO time; of a run on a schedule the start of its interval: an older batch is one of the interval before,
+            and so is one that another run accepted. Empty: only the list's age counts. Templated.
         deferrable: wait in the triggerer, not on a worker. Both ways run the same code.
     """
 
-    template_fields: Sequence[str] = ("publisher", "user_set", "deadline", "on_deadline")
+    template_fields: Sequence[str] = ("publisher", "user_set", "deadline", "on_deadline", "since")
     operator_extra_links = (ResultLink(),)
     ui_color = "#fdf3d8"
 
@@ -133,15 +137,16 @@ class WaitForBatchOperator(BaseOperator):
         user_set: str = "",
         deadline: str | None = None,
         on_deadline: str | None = None,
+        since: str | None = None,
         deferrable: bool = True,
         **options: Any,
     ) -> None:
-        options.setdefault("retry_policy", RETRY_POLICY)
-        super().__init__(**options)
+        super().__init__(**{"retry_policy": RETRY_POLICY, "multiple_outputs": True, **options})
         self.publisher = publisher
         self.user_set = user_set
         self.deadline = deadline
         self.on_deadline = on_deadline
+        self.since = since
         self.deferrable = deferrable
         self.result_link = ""
         self.batch: dict[str, Any] = {}
@@ -155,11 +160,11 @@ class WaitForBatchOperator(BaseOperator):
         user_set = find_user_set(staging_root(), self.publisher, self.user_set)
         run_started = getattr(context.get("dag_run"), "start_date", None)
         deadline = deadline_of(self.deadline or "", user_set, run_started, settings.batch.deadline_minutes)
-        wait = self._wait(user_set.name, deadline)
+        wait = self._wait(context, user_set.name, deadline)
         what = wait.watch()
         return self._proceed(wait, asyncio.run(look_once(what, Memory(what))))
 
-    def resume(self, context: "Context", event: dict[str, Any] | None = None) -> dict[str, Any]:  # noqa: ARG002
+    def resume(self, context: "Context", event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Go on after the trigger's one event, in a new process that knows nothing else.
 
         Raises:
@@ -170,7 +175,7 @@ class WaitForBatchOperator(BaseOperator):
         if not event or event.get("status") not in ("found", "deadline", "error"):
             raise PipelineError(f"{self.task_id}: the trigger's event is {event!r}; expected found, deadline or error")
         refused = tuple(Seen.from_dict(seen) for seen in event["refused"])
-        return self._proceed(self._wait(event["user_set"], event["deadline"], refused), event)
+        return self._proceed(self._wait(context, event["user_set"], event["deadline"], refused), event)
 
     def _proceed(self, wait: "Wait", event: dict[str, Any]) -> dict[str, Any]:
         """Act on what the looks found, until there is a batch, or defer."""
@@ -198,7 +203,7 @@ class WaitForBatchOperator(BaseOperator):
                 self.defer(trigger=BatchTrigger(**wait.trigger_arguments()), method_name="resume")
             event = asyncio.run(watch(wait.watch()))
 
-    def _wait(self, user_set: str, deadline: float, refused: tuple[Any, ...] = ()) -> "Wait":
+    def _wait(self, context: "Context", user_set: str, deadline: float, refused: tuple[Any, ...] = ()) -> "Wait":
         from luigisbox.connections import LinkAccess, is_http, link_access
         from luigisbox.result_link import public_link
         from luigisbox.wait import Wait, find_user_set
@@ -215,6 +220,8 @@ class WaitForBatchOperator(BaseOperator):
             deadline=deadline,
             refused=refused,
             access=access,
+            run=f"{self.dag_id} {context.get('run_id', '')}",
+            since=datetime.fromisoformat(self.since) if self.since else None,
         )
         self.result_link = public_link(wait.url)
         return wait

@@ -44,7 +44,7 @@ class Watch:
     """
 
     url: str
-    sent_at: datetime
+    not_before: datetime
     deadline: float
     poll_seconds: float
     refused: Sequence[Seen] = ()
@@ -239,9 +239,9 @@ async def look_once(what: Watch, memory: Memory) -> dict[str, Any]:
         return {"status": "waiting", "reason": memory.reason}
     if found.seen is None:
         return {"status": "waiting", "reason": found.reason}
-    why = still_waiting(found.seen, what.refused, what.sent_at)
+    why = still_waiting(found.seen, what.refused, what.not_before)
     if why is None:
         return {"status": "found", "reason": ""}
-    refused_before = still_waiting(found.seen, (), what.sent_at) is None
+    refused_before = still_waiting(found.seen, (), what.not_before) is None
     memory.seen, memory.reason = found.seen, what.reason if refused_before else why
     return {"status": "waiting", "reason": memory.reason}

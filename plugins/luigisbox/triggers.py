@@ -19,7 +19,7 @@ class BatchTrigger(BaseTrigger):
         link: the result link; one that starts with ``/`` is on the connection's host.
         connection_id: the connection that opens it, or None.
         poll_seconds: pause between looks, before jitter.
-        sent_at: ISO time when the user set was sent; an older batch is not worth fetching.
+        not_before: ISO time; an older batch is not worth fetching.
         deadline: epoch seconds.
         refused: fingerprints of batches that were fetched and refused.
         reason: why the last one was refused.
@@ -31,7 +31,7 @@ class BatchTrigger(BaseTrigger):
         link: str,
         connection_id: str | None,
         poll_seconds: float,
-        sent_at: str,
+        not_before: str,
         deadline: float,
         refused: list[dict[str, Any]],
         reason: str,
@@ -41,7 +41,7 @@ class BatchTrigger(BaseTrigger):
         self.link = link
         self.connection_id = connection_id
         self.poll_seconds = poll_seconds
-        self.sent_at = sent_at
+        self.not_before = not_before
         self.deadline = deadline
         self.refused = refused
         self.reason = reason
@@ -49,7 +49,7 @@ class BatchTrigger(BaseTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """All it needs to go on in another process."""
-        names = ("link", "connection_id", "poll_seconds", "sent_at", "deadline", "refused", "reason", "user_set")
+        names = ("link", "connection_id", "poll_seconds", "not_before", "deadline", "refused", "reason", "user_set")
         return "luigisbox.triggers.BatchTrigger", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -74,7 +74,7 @@ class BatchTrigger(BaseTrigger):
             access = link_access(await BaseHook.aget_connection(self.connection_id))
         what = Watch(
             url=resolve_link(self.link, access),
-            sent_at=datetime.fromisoformat(self.sent_at),
+            not_before=datetime.fromisoformat(self.not_before),
             deadline=self.deadline,
             poll_seconds=self.poll_seconds,
             refused=[Seen.from_dict(seen) for seen in self.refused],

@@ -32,7 +32,8 @@ class NoBatchInTime(PipelineError):
 class Wait:
     """One wait as it stands: for whose batch, made of which list, till when, and what was refused so far.
 
-    ``deadline`` is in epoch seconds.
+    ``deadline`` is in epoch seconds. ``run`` names the run; ``since`` is the start of the interval that a run on a
+    schedule is about.
     """
 
     root: Path
@@ -42,6 +43,8 @@ class Wait:
     refused: tuple[Seen, ...] = ()
     reason: str = "no look at the link yet"
     access: LinkAccess = field(default_factory=LinkAccess)
+    run: str = ""
+    since: datetime | None = None
 
     @property
     def url(self) -> str:
@@ -52,7 +55,7 @@ class Wait:
         """The same for those who look."""
         return Watch(
             url=self.url,
-            sent_at=datetime.fromisoformat(self.user_set.record["sent_at"]),
+            not_before=freshness.not_before(self.user_set, self.since),
             deadline=self.deadline,
             poll_seconds=self.publisher.batch.poll_seconds,
             refused=self.refused,
@@ -66,7 +69,7 @@ class Wait:
             "link": self.publisher.batch.link,
             "connection_id": self.publisher.batch.connection,
             "poll_seconds": self.publisher.batch.poll_seconds,
-            "sent_at": self.user_set.record["sent_at"],
+            "not_before": freshness.not_before(self.user_set, self.since).isoformat(),
             "deadline": self.deadline,
             "refused": [seen.as_dict() for seen in self.refused],
             "reason": self.reason,
@@ -171,11 +174,15 @@ def _why_not(wait: Wait, batch: Path) -> str | None:
     except BadInput as error:
         return f"what the link shows is not a batch: {error}"
     previous = user_sets.previous(wait.root, wait.user_set)
-    verdict = freshness.judge(batch, wait.user_set, previous, batches.latest(wait.root, publisher))
+    latest, earlier = (
+        batches.latest(wait.root, publisher),
+        batches.judged_stale(wait.root, publisher, wait.user_set.name),
+    )
+    verdict = freshness.judge(batch, wait.user_set, previous, latest, wait.run, wait.since, earlier)
     if verdict.verdict != "fresh":
         return f"the batch is not fresh: {verdict.sentence}"
     log.info("batch %s is fresh: %s", batch.name[:12], verdict.sentence)
-    batches.accept(wait.root, publisher, batch, wait.user_set.name, verdict)
+    batches.accept(wait.root, publisher, batch, wait.user_set.name, verdict, wait.run)
     return None
 
 

@@ -12,7 +12,10 @@ from include.staging import run_folder, staging_root
 
 
 class Plan(TypedDict):
-    """What every later task of a run needs to know; ``window`` is half-open, ``start`` and ``end`` in ISO-8601."""
+    """What every later task of a run needs to know.
+
+    ``window`` is half-open, ``start`` and ``end`` in ISO-8601; ``since`` is the start of a scheduled run's interval.
+    """
 
     publisher: str
     run: str
@@ -22,6 +25,7 @@ class Plan(TypedDict):
     file: str | None
     accept_held: bool
     deadline: str | None
+    since: str | None
     deliveries: list[str]
     recommendation_types: list[str] | None
 
@@ -66,6 +70,7 @@ def resolve(publisher: str, room: str, context: Mapping[str, Any]) -> Plan:
         "file": params.get("audience_file") or None,
         "accept_held": bool(params.get("accept_held")),
         "deadline": _iso(_moment("deadline", params["deadline"])) if params.get("deadline") else None,
+        "since": _iso(context["data_interval_start"]) if dag_run.run_type == "scheduled" else None,
         "deliveries": _deliveries(settings, params.get("deliveries")),
         "recommendation_types": params.get("recommendation_types") or None,
     }

@@ -86,6 +86,7 @@ def recommendations(the_plan: Any, user_set: Any = "") -> None:
         publisher=the_plan["publisher"],
         user_set=user_set,
         deadline=the_plan["deadline"],
+        since=the_plan["since"],
     ).output
     coverage: Any = reconcile(the_plan, batch)
     delivered: Any = deliver.partial(plan=the_plan, batch=batch).expand(item=fan_out(the_plan, batch, coverage))

@@ -47,7 +47,7 @@ class Night:
         self.lines.append(line % arguments)
 
     def run(self, url: str, **options: Any) -> dict[str, Any]:
-        what = Watch(**{"url": url, "sent_at": SENT, "deadline": 100.0, "poll_seconds": 10.0, **options})
+        what = Watch(**{"url": url, "not_before": SENT, "deadline": 100.0, "poll_seconds": 10.0, **options})
         around = Surroundings(clock=lambda: self.now, sleep=self.sleep, chance=lambda: 0.5, log=self)
         return asyncio.run(watch(what, around))
 
@@ -69,7 +69,7 @@ def test_looks_are_conditional_and_an_unchanged_link_keeps_its_reason(serve: Ser
     answers = Answers((200, {"ETag": '"a"', "Last_Modified": EARLIER}), (304, {}), (503, {}), (304, {}))
     night = Night()
     event = night.run(serve(answers))
-    why = f"last changed {EARLIER}, before the upload of 2026-05-01T12:00:00Z"
+    why = f"last changed {EARLIER}, before 2026-05-01T12:00:00Z"
     assert event == {"status": "deadline", "reason": why}
     assert set(answers.conditions[1:]) == {('"a"', None)}
     assert [line.split(": ", 1)[0] for line in night.lines] == ["still waiting"] * 3

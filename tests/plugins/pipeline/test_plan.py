@@ -28,7 +28,12 @@ def context(params: dict[str, Any] | None = None, interval: tuple[datetime, date
     made = {
         "params": EMPTY | (params or {}),
         "dag": SimpleNamespace(dag_id="audience__demo"),
-        "dag_run": SimpleNamespace(run_id="manual__2026-05-01T12:00:00+00:00", run_after=NOON, logical_date=logical),
+        "dag_run": SimpleNamespace(
+            run_id="manual__2026-05-01T12:00:00+00:00",
+            run_after=NOON,
+            logical_date=logical,
+            run_type="scheduled" if interval else "manual",
+        ),
     }
     if interval:
         made |= {"data_interval_start": interval[0], "data_interval_end": interval[1]}
@@ -41,12 +46,14 @@ def test_a_scheduled_run_is_about_its_interval() -> None:
     )
     assert plan["window"] == {"start": "2026-04-01T00:00:00+00:00", "end": "2026-05-01T00:00:00+00:00"}
     assert plan["as_of"] == "2026-05-01T00:00:00+00:00"
+    assert plan["since"] == "2026-04-01T00:00:00+00:00"
 
 
 def test_a_run_without_an_interval_is_as_of_when_it_was_asked_for() -> None:
     plan = resolve("demo", "audience", context())
     assert plan["window"] is None
     assert plan["as_of"] == "2026-05-01T12:00:00+00:00"
+    assert plan["since"] is None
 
 
 def test_parameters_win_over_the_interval_and_zones_become_utc() -> None:
