@@ -9,7 +9,7 @@ from pathlib import Path
 
 from include.errors import PipelineError
 from include.sandbox.parts import Parts
-from include.sandbox.server import listen, server_for, url_of
+from include.sandbox.server import prepare, server_for, url_of
 from include.sandbox.settings import (
     ALGORITHMS,
     DEFAULT_PRIVATE_KEY,
@@ -24,14 +24,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the sandbox; gives the exit code: 0 after Ctrl-C or SIGTERM, 2 if a setting is wrong."""
     options = vars(_parser().parse_args(arguments))
     host, port = options.pop("host"), options.pop("port")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:
         settings = Settings(**{name: value for name, value in options.items() if value is not None})
-        listener = listen(host, port)
-        parts = Parts(settings)
+        parts, listener = prepare(settings, host, port)
     except (PipelineError, OSError) as error:
         print(f"sandbox: {error}", file=sys.stderr)
         return 2
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     server = server_for(parts, listener)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)  # uvicorn raises them once more after it has stopped

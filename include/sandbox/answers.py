@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -38,6 +39,14 @@ async def answer_stopping(_request: Request, _error: Exception) -> JSONResponse:
 async def answer_nobody(_request: Request, _error: Exception) -> JSONResponse:
     """An answer for the journal alone: the client is gone."""
     return JSONResponse({"reason": "the client closed the connection"}, 400)
+
+
+async def answer_invalid(_request: Request, error: Exception) -> JSONResponse:
+    """422 for the body of a control request that is not of the form it must have."""
+    assert isinstance(error, RequestValidationError)
+    details = {".".join(str(part) for part in each["loc"][1:]) or "body": [each["msg"]] for each in error.errors()}
+    reason = "; ".join(f"{name}: {messages[0]}" for name, messages in details.items())
+    return JSONResponse({"reason": reason, "exception_details": details}, 422)
 
 
 async def answer_http_error(_request: Request, error: Exception) -> JSONResponse:

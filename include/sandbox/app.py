@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
@@ -17,6 +18,7 @@ from include.sandbox.answers import (
     ClientGone,
     Refused,
     answer_http_error,
+    answer_invalid,
     answer_nobody,
     answer_refusal,
     answer_stopping,
@@ -44,6 +46,7 @@ def create_app(parts: Parts) -> Front:
     app.add_exception_handler(ClientGone, answer_nobody)
     app.add_exception_handler(Stopping, answer_stopping)
     app.add_exception_handler(HTTPException, answer_http_error)
+    app.add_exception_handler(RequestValidationError, answer_invalid)
     for routes in (vendor_routes(parts), control_routes(parts), page_routes(parts)):
         app.include_router(routes)
     return Front(app, parts.faults, parts.journal, parts.clock)

@@ -100,7 +100,7 @@ class Publisher:
 
     def freeze(self) -> None:
         """Remember what is published now, for the fault ``frozen_batch``."""
-        self._frozen = self.current()
+        self._frozen = self.served()
 
     def served(self) -> dict[str, Any] | None:
         """The record of the batch that the link serves: the published one, or the frozen one."""

@@ -4,6 +4,7 @@ They ask for no credentials; the sandbox is for rehearsals, not for real custome
 """
 
 import asyncio
+import time
 from datetime import date
 from typing import Any
 
@@ -77,7 +78,7 @@ def _changing(routes: APIRouter, parts: Parts) -> None:
 
     @routes.put("/catalogue")
     async def catalogue(request: Request) -> dict[str, int]:
-        body = parts.store.body("catalogue")
+        body = parts.store.body(f"catalogue-{time.monotonic_ns()}")
         try:
             await _receive(request, body)
             return {"products": await asyncio.to_thread(parts.store.catalogue.replace, body)}

@@ -19,6 +19,7 @@ from include.sandbox.database import Database, literal
 Kind = Literal["users", "transactions"]
 Format = Literal["json", "csv"]
 MAX_LINE = 100_000
+BUFFER = 4_000_000
 QUOTE = ord('"')
 CREATED_AT = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,6})?"
 CONTROL = r"[\x00-\x1f\x7f]"
@@ -113,7 +114,8 @@ def _csv_texts(source: Path, kind: Kind) -> str:
     return f"""
         SELECT *, false AS misfit, true AS suspect FROM read_csv({literal(source)}, columns = {{{columns}}},
             header = false, auto_detect = false, delim = ',', quote = '"', escape = '"',
-            null_padding = {kind == "transactions"}, max_line_size = {MAX_LINE}, compression = 'none')"""
+            null_padding = {kind == "transactions"}, max_line_size = {MAX_LINE}, buffer_size = {BUFFER},
+            compression = 'none')"""
 
 
 def _walk(source: Path, kind: Kind, form: Format) -> None:

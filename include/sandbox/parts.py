@@ -1,5 +1,7 @@
 """The parts of one sandbox, wired together."""
 
+from pathlib import Path
+
 from starlette.requests import Request
 
 from include.sandbox import auth
@@ -30,7 +32,14 @@ class Parts:
         self.publisher = Publisher(self.store, settings, self.clock, self.faults)
         self.jobs = Jobs(self.store, self.uploads, self.publisher)
         if settings.catalogue is not None:
-            self.store.catalogue.replace(settings.catalogue)
+            self._take_catalogue(settings.catalogue)
+
+    def _take_catalogue(self, file: Path) -> None:
+        try:
+            self.store.catalogue.replace(file)
+        except BaseException:
+            self.store.close()
+            raise
 
     def check_signature(self, request: Request, tracker: str, unknown: int = 401) -> None:
         """Refuse what is not signed, or whose path names another tracker (with the status ``unknown``).

@@ -60,6 +60,21 @@ class Protocol(HttpToolsProtocol):
         self.transport.abort()
 
 
+def prepare(settings: Settings, host: str, port: int) -> tuple[Parts, socket.socket]:
+    """The parts of a sandbox, and the socket that it will listen on.
+
+    Raises:
+        ConfigError: the address or the state folder cannot be used.
+        BadInput: the catalogue cannot be read.
+    """
+    parts = Parts(settings)
+    try:
+        return parts, listen(host, port)
+    except ConfigError:
+        parts.store.close()
+        raise
+
+
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens; port 0 finds a free one.
 
@@ -116,8 +131,7 @@ def running(state: Path, **settings: Any) -> Iterator[Running]:
         ConfigError: a setting is wrong.
         RuntimeError: the server did not start.
     """
-    parts = Parts(Settings(state=state, **settings))
-    listener = listen("127.0.0.1", 0)
+    parts, listener = prepare(Settings(state=state, **settings), "127.0.0.1", 0)
     server = server_for(parts, listener)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="sandbox", daemon=True)
     started = Running(url_of(listener), parts)

@@ -80,6 +80,8 @@ class Settings:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\d+-\d+", self.tracker):
             raise ConfigError(f"tracker: came {self.tracker!r}; a tracker id is two numbers, such as {DEFAULT_TRACKER}")
+        if set(str(self.state)) & set("*?["):
+            raise ConfigError(f"state: came {self.state}; the folder's name must not hold any of * ? [")
         if not self.private_key:
             raise ConfigError("private_key: must not be empty")
         for name in ("upload_seconds", "users_limit", "transactions_limit", "publish_every"):

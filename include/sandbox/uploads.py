@@ -53,7 +53,7 @@ class Disk:
     async def settle(self) -> None:
         """Wait for what is being written."""
         if self._writing is not None:
-            await self._writing
+            await asyncio.shield(self._writing)  # a cancelled upload must not close the file under the writer
             self._writing = None
 
 

@@ -160,6 +160,7 @@ def test_a_batch_from_the_previous_list(published: Any) -> None:
 def test_a_batch_that_never_changes(published: Any) -> None:
     etag = published.link().headers["ETag"]
     published.fault("frozen_batch")
+    published.fault("frozen_batch")
     for _ in range(4):
         published.send_users(["u3"])
         published.publish(today="2024-05-20")
@@ -202,4 +203,5 @@ def test_faults_are_listed_and_cleared(client: Any) -> None:
 def test_a_fault_that_does_not_exist(client: Any, body: Any) -> None:
     answer = client.session.post(client.url + "/_sandbox/faults", json=body, timeout=30)
     assert answer.status_code == 422
+    assert answer.json()["reason"]
     assert client.control("faults") == []
