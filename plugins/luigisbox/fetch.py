@@ -21,7 +21,7 @@ from include.errors import BadInput
 from include.recommendations.batches import batch_folder
 from include.recommendations.freshness import Seen
 from include.staging import write_json
-from luigisbox.connections import LinkAccess
+from luigisbox.connections import LinkAccess, is_http
 from luigisbox.result_link import HEAD_BYTES, open_store, public_link, seen_from, store_headers
 from vendor_http.errors import Unreachable, error_for_status
 from vendor_http.retry import Retry
@@ -114,7 +114,7 @@ def _save(pieces: Iterator[bytes], path: Path, max_bytes: int) -> tuple[int, str
 
 @contextmanager
 def _opened(url: str, access: LinkAccess) -> Iterator[tuple[int, dict[str, str], Iterator[bytes]]]:
-    if not url.startswith(("http://", "https://")):
+    if not is_http(url):
         with _opened_in_store(url, access) as opened:
             yield opened
         return

@@ -10,6 +10,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import formatdate
@@ -18,7 +19,7 @@ from urllib.parse import urlsplit
 
 from include.errors import ConfigError
 from include.recommendations.freshness import Seen, still_waiting
-from luigisbox.connections import LinkAccess
+from luigisbox.connections import LinkAccess, is_http
 from luigisbox.shared_client import shared_client
 from vendor_http.errors import PermanentError, Redirected, error_for_status
 from vendor_http.session import MAX_REDIRECTS, check_redirect, origin
@@ -93,7 +94,7 @@ async def look(url: str, access: LinkAccess, known: Seen | None = None) -> Look:
     """
     import httpx
 
-    if not url.startswith(("http://", "https://")):
+    if not is_http(url):
         return await asyncio.to_thread(_look_in_store, url, access)
     try:
         async with shared_client(access.verify) as client:
@@ -202,7 +203,12 @@ async def watch(what: Watch, around: Surroundings | None = None) -> dict[str, An
     Returns:
         ``{"status": "found" | "deadline" | "error", "reason": why it was waiting, or what is wrong}``
     """
-    here, memory, told = around or Surroundings(), Memory(what), what.reason
+    async with shared_client(what.access.verify) if is_http(what.url) else nullcontext():
+        return await _watch(what, around or Surroundings())
+
+
+async def _watch(what: Watch, here: Surroundings) -> dict[str, Any]:
+    memory, told = Memory(what), what.reason
     reason, pause = what.reason, what.poll_seconds * here.chance()
     while (left := what.deadline - here.clock()) > 0:
         await here.sleep(min(pause, left))

@@ -4,8 +4,10 @@ All it needs is in its arguments, with an absolute deadline, so a restarted trig
 resumed task needs is in its one event.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime
+from importlib import import_module
 from typing import Any
 
 from airflow.sdk import BaseHook
@@ -64,10 +66,10 @@ class BatchTrigger(BaseTrigger):
         yield TriggerEvent({**event, **handed_on})  # type: ignore[no-untyped-call]
 
     async def _watch(self) -> dict[str, Any]:
+        await asyncio.to_thread(import_module, "luigisbox.result_link")  # takes long; the loop must not stand still
         from include.recommendations.freshness import Seen
         from luigisbox.connections import LinkAccess, is_http, link_access
         from luigisbox.result_link import Surroundings, Watch, resolve_link, watch
-        from luigisbox.shared_client import shared_client
 
         access = LinkAccess(store_connection=self.connection_id)
         if self.connection_id and is_http(self.link):
@@ -81,5 +83,4 @@ class BatchTrigger(BaseTrigger):
             reason=self.reason,
             access=access,
         )
-        async with shared_client(access.verify):
-            return await watch(what, Surroundings(log=self.log))
+        return await watch(what, Surroundings(log=self.log))
