@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from include.errors import BadInput, PipelineError
-from include.staging import MANIFEST, read_json, sha256_file, utc_text, write_json
+from include.staging import MANIFEST, atomic_write, read_json, sha256_file, utc_text, write_json
 
 IDS = "ids.parquet"
 RECORD = "record.json"
@@ -145,7 +145,8 @@ def _store(folder: Path, run: Path, entry: dict[str, Any], record: dict[str, Any
     temporary = folder / f".{name}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    shutil.copyfile(run / entry["name"], temporary / IDS)
+    with atomic_write(temporary / IDS) as copy:
+        shutil.copyfile(run / entry["name"], copy)
     if sha256_file(temporary / IDS) != entry["sha256"]:
         shutil.rmtree(temporary)
         raise BadInput(
