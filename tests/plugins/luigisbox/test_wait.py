@@ -68,11 +68,12 @@ class Played:
         self.events: list[dict[str, Any]] = []
         self.options = {"task_id": "wait", "publisher": "shop", "deadline": soon(20), **options}
         self.options["deferrable"] = deferrable
+        self.context: Any = {"run_id": self.options.pop("run_id", "manual__1")}
         self.meanwhile = meanwhile
         self.operator = WaitForBatchOperator(**self.options)
 
     def run(self) -> dict[str, Any]:
-        step: Callable[[], dict[str, Any]] = lambda: self.operator.execute({})  # noqa: E731
+        step: Callable[[], dict[str, Any]] = lambda: self.operator.execute(self.context)  # noqa: E731
         while True:
             try:
                 return step()
@@ -80,7 +81,7 @@ class Played:
                 event = self._trigger(deferred)
                 self.operator = WaitForBatchOperator(**self.options)
                 method = getattr(self.operator, deferred.method_name)
-                step = lambda: method({}, event=event)  # noqa: B023, E731
+                step = lambda: method(self.context, event=event)  # noqa: B023, E731
 
     def _trigger(self, deferred: TaskDeferred) -> dict[str, Any]:
         path, arguments = deferred.trigger.serialize()
@@ -174,6 +175,25 @@ def test_trigger_arguments_hold_no_secret(shop: Any) -> None:
 
 
 @BOTH
+def test_a_scheduled_run_never_takes_the_batch_of_the_interval_before(shop: Any, deferrable: bool) -> None:
+    monday = soon(0)
+    shop.sent("one", "u1", "u2")
+    shop.box.publish()
+    first = Played(deferrable, since=monday, run_id="scheduled__monday").run()
+    again = Played(deferrable, since=monday, run_id="scheduled__monday").run()
+    assert again == first
+    with pytest.raises(NoBatchInTime, match="accepted before"):
+        Played(deferrable, since=monday, run_id="scheduled__tuesday", deadline=soon(0.4)).run()
+    time.sleep(1)
+    tuesday = soon(0)
+    shop.box.publish()
+    second = Played(deferrable, since=tuesday, run_id="scheduled__tuesday").run()
+    assert second["outcome"] == "fresh"
+    assert second["sha256"] != first["sha256"]
+    assert second["user_set"] == first["user_set"]
+
+
+@BOTH
 def test_nothing_published_yet(shop: Any, deferrable: bool, serve: Serve) -> None:
     shop.accepted("one", "u1")
     shop.connect("batch_test", host=serve(lambda request: request.reply(404)))
@@ -220,7 +240,7 @@ def test_a_batch_that_never_changes(shop: Any, deferrable: bool) -> None:
     shop.box.forget_requests()
     NewList(shop, "u1", "u8").publish()
     with pytest.raises(NoBatchInTime, match=r"last changed .*, before"):
-        Played(deferrable, deadline=soon(1)).run()
+        Played(deferrable, deadline=soon(2)).run()
     looks = [entry["status"] for entry in shop.box.requests() if entry["method"] == "GET"]
     assert looks[:2] == [200, 200]  # the task's, and the first of those who wait
     assert set(looks[2:]) == {304}
