@@ -30,7 +30,7 @@ sandbox: $(READY)  ## the local stand-in of Luigi's Box on port 8090 (PORT=…, 
 	@$(BIN)/python -m include.sandbox --port $(or $(PORT),8090) --state $(or $(STATE),build/sandbox)
 
 test: $(READY)  ## all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)  ## ruff and mypy
 	@$(BIN)/ruff check .

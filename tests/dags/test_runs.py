@@ -20,6 +20,7 @@ from include.staging import PROJECT_ROOT
 CUSTOMERS, SLEEPERS = 40, 5
 """Customers c00 … c39 buy every month; s0 … s4 never do."""
 
+NOBODY = "SELECT customer AS auth_user_id FROM customers WHERE id < 0"
 PUBLISHER = """
 luigisbox: {connection: shop_luigisbox}
 audience:
@@ -139,8 +140,10 @@ def runs(environment: dict[str, str]) -> dict[str, dict[str, Any]]:
         {"dag": "audience__shop", "logical_date": "2026-05-01T00:00:00+00:00"},
         {"dag": "recommendations__shop"},
         {"dag": "campaign", "conf": {"publisher": "shop", "recommendation_types": ["mail-basket"]}},
+        {"dag": "audience__shop", "logical_date": "2026-04-01T00:00:00+00:00"},
+        {"dag": "campaign", "conf": {"publisher": "shop", "audience_sql": NOBODY}},
     ]
-    names = ("march", "history", "audience", "recommendations", "campaign")
+    names = ("march", "history", "audience", "recommendations", "campaign", "late", "empty")
     return dict(zip(names, run(environment, *wishes), strict=True))
 
 
@@ -197,24 +200,21 @@ def test_the_deliveries_hold_what_the_report_says(
     assert found == report["deliveries"]["table"]["rows"] == 3 * CUSTOMERS
 
 
-def test_an_old_run_does_not_replace_a_newer_list(
-    runs: dict[str, dict[str, Any]], environment: dict[str, str], sandbox: Running
-) -> None:
-    before = requests.get(f"{sandbox.url}/_sandbox/state", timeout=10).json()["user_set"]
-    [late] = run(environment, {"dag": "audience__shop", "logical_date": "2026-04-01T00:00:00+00:00"})
+def test_an_old_run_does_not_replace_a_newer_list(runs: dict[str, dict[str, Any]]) -> None:
+    late = runs["late"]
     assert late["tasks"]["audience.build[-1]"] == "success"
     assert late["tasks"]["audience.judge[-1]"] == "failed"
     assert late["tasks"]["audience.upload[-1]"] == "upstream_failed"
-    assert "older" in late["log"]
-    assert requests.get(f"{sandbox.url}/_sandbox/state", timeout=10).json()["user_set"] == before
+    assert "older than the live list" in late["log"]
 
 
-def test_an_empty_audience_is_refused_and_nothing_is_uploaded(
-    runs: dict[str, dict[str, Any]], environment: dict[str, str], sandbox: Running
-) -> None:
-    before = requests.get(f"{sandbox.url}/_sandbox/state", timeout=10).json()["user_set"]
-    conf = {"publisher": "shop", "audience_sql": "SELECT customer AS auth_user_id FROM customers WHERE id < 0"}
-    [empty] = run(environment, {"dag": "campaign", "conf": conf})
-    assert empty["tasks"]["audience.judge[-1]"] == "failed"
-    assert empty["tasks"]["recommendations.wait[-1]"] == "upstream_failed"
-    assert requests.get(f"{sandbox.url}/_sandbox/state", timeout=10).json()["user_set"] == before
+def test_an_empty_audience_is_refused(runs: dict[str, dict[str, Any]]) -> None:
+    assert runs["empty"]["tasks"]["audience.judge[-1]"] == "failed"
+    assert runs["empty"]["tasks"]["recommendations.wait[-1]"] == "upstream_failed"
+
+
+def test_a_refused_list_leaves_the_live_one_alone(runs: dict[str, dict[str, Any]], sandbox: Running) -> None:
+    requested = requests.get(f"{sandbox.url}/_sandbox/requests", timeout=10).json()
+    uploads = [entry for entry in requested if entry["path"].endswith("/users")]
+    assert [entry["status"] for entry in uploads] == [200, 200]  # of the audience run and of the campaign
+    assert requests.get(f"{sandbox.url}/_sandbox/state", timeout=10).json()["users"] == CUSTOMERS + SLEEPERS
