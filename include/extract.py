@@ -20,6 +20,18 @@ from include.spelling import shown, text_column
 from include.staging import atomic_write, write_json
 
 FILE_BATCH_ROWS = 50_000
+_HEADER_WORDS = {
+    "id",
+    "user",
+    "user_id",
+    "customer",
+    "customer_id",
+    "client_id",
+    "email",
+    "e-mail",
+    "mail",
+    "recipient",
+}
 Rows = Iterator[Sequence[Any]]
 Batches = Iterable[Sequence[Sequence[Any]]]
 
@@ -173,8 +185,19 @@ def _lines(path: Path) -> Iterator[str]:
 def _read_text(path: Path) -> tuple[list[str], Rows]:
     lines = (line.removesuffix("\n").removesuffix("\r") for line in _lines(path))
     first = next(lines, "auth_user_id")
+    _refuse_other_headers(path, [first])
     rows = lines if first.strip().casefold() == "auth_user_id" else chain([first], lines)
     return ["auth_user_id"], ([line] for line in rows)
+
+
+def _refuse_other_headers(path: Path, first: list[str]) -> None:
+    """A list whose first row is a header of other names, or of another separator, must not become customers."""
+    if any(cell.strip().casefold() in _HEADER_WORDS for cell in first):
+        raise BadInput(
+            f"{path}: the first row is a header without auth_user_id; name that column so. Nothing was staged."
+        )
+    if len(first) == 1 and any(mark in first[0] for mark in ";\t"):
+        raise BadInput(f"{path}: the first row has a semicolon or tab; columns go with commas. Nothing was staged.")
 
 
 def _read_csv(path: Path) -> tuple[list[str], Rows]:
@@ -183,22 +206,24 @@ def _read_csv(path: Path) -> tuple[list[str], Rows]:
     names = [cell.strip().casefold() for cell in first]
     if "auth_user_id" in names:
         return names, _of_width(path, rows, names, 2)
-    columns = ["auth_user_id", "recipient"][: len(first)]
+    _refuse_other_headers(path, first)
+    columns = ["auth_user_id", "recipient"][: max(1, len(first))]
     return columns, _of_width(path, chain([first], rows), columns, 1)
 
 
 def _csv_rows(path: Path) -> Iterator[list[str]]:
     reader = csv.reader(_lines(path), strict=True)
     try:
-        for row in reader:
-            if row:
-                yield row
+        yield from reader
     except csv.Error as error:
         raise BadInput(f"{path}, line {reader.line_num}: not readable as CSV ({error}). Nothing was staged.") from error
 
 
 def _of_width(path: Path, rows: Iterable[list[str]], columns: list[str], first_row: int) -> Rows:
     for number, row in enumerate(rows, first_row):
+        if not row:
+            yield [""] * len(columns)  # a blank line is an id without a character, and counted as such
+            continue
         if len(row) != len(columns):
             raise BadInput(
                 f"{path}, row {number}: {len(row)} values; wanted {len(columns)} ({', '.join(columns)}), separated by "
@@ -213,13 +238,14 @@ def _read_json(path: Path) -> tuple[list[str], Rows]:
     def rows() -> Rows:
         for number, line in enumerate(_lines(path), 1):
             if not line.strip():
+                yield ["", None]
                 continue
             try:
                 found = json.loads(line)
             except (ValueError, RecursionError) as error:
                 raise BadInput(f"{path}, line {number}: not readable as JSON ({error}). Nothing was staged.") from error
             if not isinstance(found, dict) or "auth_user_id" not in found or not found.keys() <= set(columns):
-                keys = ", ".join(found) if isinstance(found, dict) else type(found).__name__
+                keys = f"an object with {len(found)} keys" if isinstance(found, dict) else type(found).__name__
                 raise BadInput(
                     f"{path}, line {number}: wanted an object with auth_user_id and perhaps recipient; came {keys}. "
                     "Nothing was staged."

@@ -20,6 +20,7 @@ from include.errors import BadInput, ConfigError
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 MANIFEST = "manifest.json"
+FILE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}"
 
 
 class Ref(TypedDict):
@@ -32,12 +33,17 @@ class Ref(TypedDict):
 
 
 def staging_root() -> Path:
-    """The staging store: ``STAGING_URI``, by default a folder in the project.
+    """The staging store: ``STAGING_URI``; in a checkout, by default, its folder ``staging``.
+
+    It holds more than scratch: the ledger of what was sent and the accepted lists.
 
     Raises:
         ConfigError: the URI is not one this version can use.
     """
-    return to_path(os.environ.get("STAGING_URI") or (PROJECT_ROOT / "build" / "staging").as_uri())
+    uri = os.environ.get("STAGING_URI")
+    if not uri and not (PROJECT_ROOT / "pyproject.toml").exists():
+        raise ConfigError("STAGING_URI is not set: say where staged data, the ledger and the accepted lists lie")
+    return to_path(uri or (PROJECT_ROOT / "staging").as_uri())
 
 
 def to_path(uri: str) -> Path:
@@ -53,13 +59,15 @@ def to_path(uri: str) -> Path:
 def slug(text: str) -> str:
     """A run id or a time as a file name, such as ``scheduled__2026-03-01T12-00-00-00-00``.
 
-    Colons and plus signs become ``-``; a text with anything else outside ``[A-Za-z0-9._-]`` also gets a piece of its
-    hash, so that two runs never share a folder.
+    A text that is a file name stays as it is, and one that is so but for a time in UTC, as Airflow writes run ids,
+    gets ``-`` for its colons and plus sign. Any other gets a piece of its hash, so that two runs never share a folder.
     """
-    usual = re.sub(r"[:+]+", "-", text)
-    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", usual):
+    if re.fullmatch(FILE_NAME, text) and not re.search(r"T\d\d-\d\d-\d\d(\.\d+)?-00-00", text):
+        return text
+    usual = re.sub(r"(T\d\d):(\d\d):(\d\d(?:\.\d+)?)\+00:00", r"\1-\2-\3-00-00", text, count=1)
+    if usual != text and re.fullmatch(FILE_NAME, usual):
         return usual
-    readable = re.sub(r"[^A-Za-z0-9]+", "-", usual).strip("-")[:150]
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")[:150]
     return f"{readable}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}".lstrip("-")
 
 

@@ -75,8 +75,8 @@ class PullAudienceOperator(_PullOperator):
     """Stream one partition of the audience into ``{run_folder}/raw``; a retry replaces the same part.
 
     Columns: ``auth_user_id``, and ``recipient`` if the platform has a key of its own; the partition key may come too
-    and is not staged. Text that Airflow rendered in ``sql`` is rendered once more with the query's own names (see
-    ``warehouse.queries``), so ``sql="{{ params.audience_sql }}"`` may hold ``{{ window_start }}``.
+    and is not staged. ``sql`` is a template of its own, that knows the run's parameters and the names of
+    ``warehouse.queries.render``, nothing else of Airflow's.
 
     Args:
         publisher: name of the publisher file (templated).
@@ -135,7 +135,7 @@ class PullAudienceOperator(_PullOperator):
         limited = part["low"] is not None or part["high"] is not None
         if part["of"] > 1 and not limited:
             check_splits_itself(template, self.publisher, context)
-        sql = render(template, context, self.publisher, self.window, part)
+        sql = render(template, context, self.publisher, self.window, part, of_the_run=bool(self.sql))
         if limited:
             sql = narrowed(sql, checked_key(self.publisher, settings.partition_key or ""), part)
         return Query(self.publisher, settings.connection, sql, settings.batch_rows)

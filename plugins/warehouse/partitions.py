@@ -52,7 +52,7 @@ def plan_partitions(
     sql = render(template, context, publisher, window)
     least, greatest = _extremes(publisher, settings.connection, sql, key)
     partitions = ranges(least, greatest, settings.partitions)
-    log.info("%s: %s from %s to %s, in %d partitions", publisher, key, least, greatest, len(partitions))
+    log.info("%s: the range of %s is cut into %d partitions", publisher, key, len(partitions))
     return partitions
 
 

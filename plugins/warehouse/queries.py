@@ -64,7 +64,12 @@ def sql_text(sql: str) -> str:
 
 
 def render(
-    template: str, context: Context, publisher: str, window: Mapping[str, str] | None, partition: Partition = WHOLE
+    template: str,
+    context: Context,
+    publisher: str,
+    window: Mapping[str, str] | None,
+    partition: Partition = WHOLE,
+    of_the_run: bool = False,
 ) -> str:
     """The query's text, without the semicolon at its end.
 
@@ -74,6 +79,8 @@ def render(
         publisher: its name.
         window: ``start`` and ``end`` in ISO-8601, or None: then a template that uses the window is refused.
         partition: which part of the audience.
+        of_the_run: the template came with the run's parameters: whoever may trigger a run must not read Airflow's
+            connections and variables by it, so it knows only the run's parameters and the names of this function.
 
     Raises:
         ConfigError: the window is no time, or the template has a mistake, an unknown name, or comes out empty.
@@ -88,8 +95,9 @@ def render(
     }
     environment = context["task"].get_template_env()
     environment.undefined = StrictUndefined  # a name that is not there must not become nothing in SQL
+    known = {"params": context["params"]} if of_the_run else context
     try:
-        rendered = context["task"].render_template(template, cast("Context", {**context, **names}), environment)
+        rendered = context["task"].render_template(template, cast("Context", {**known, **names}), environment)
     except TemplateError as error:
         hint = "; this run has no window: give window_start and window_end" if not window else ""
         raise ConfigError(

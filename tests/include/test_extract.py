@@ -176,7 +176,7 @@ def listed(path: Path, content: bytes) -> tuple[list[Any], list[str]]:
         ("a.txt", b"\xef\xbb\xbfAUTH_USER_ID\nu1\n", ["auth_user_id"], [["u1"]]),
         ("a.txt", b"", ["auth_user_id"], []),
         ("a.txt", b"\xff\x00\n", ["auth_user_id"], [["\udcff\x00"]]),
-        ("a.csv", b'u1\n"u""2"\n\n', ["auth_user_id"], [["u1"], ['u"2']]),
+        ("a.csv", b'u1\n"u""2"\n\n', ["auth_user_id"], [["u1"], ['u"2'], [""]]),
         ("a.csv", b"u1,r1\nu2,\n", ["auth_user_id", "recipient"], [["u1", "r1"], ["u2", ""]]),
         ("a.CSV", b"Recipient,Auth_User_Id\r\nr1,u1\r\n", ["recipient", "auth_user_id"], [["r1", "u1"]]),
         ("a.csv", b"", ["auth_user_id"], []),
@@ -184,7 +184,7 @@ def listed(path: Path, content: bytes) -> tuple[list[Any], list[str]]:
             "a.jsonl",
             b'{"auth_user_id": "u1"}\n{"recipient": "r", "auth_user_id": 17850.0}\n\n',
             ["auth_user_id", "recipient"],
-            [["u1", None], [17850.0, "r"]],
+            [["u1", None], [17850.0, "r"], ["", None]],
         ),
     ],
 )
@@ -222,7 +222,7 @@ def test_a_line_of_100_mb_is_one_refused_row(tmp_path: Path) -> None:
         ("a.jsonl", b'{"auth_user_id": "u1"}\n{"auth', "line 2: not readable as JSON"),
         ("a.jsonl", b"[" * 100_000, "line 1: not readable as JSON"),
         ("a.jsonl", b'["u1"]', "line 1: wanted an object"),
-        ("a.jsonl", b'{"id": 1}', "came id"),
+        ("a.jsonl", b'{"id": 1}', "came an object with 1 keys"),
         ("a.parquet", b"PAR1", "not a whole Parquet file"),
     ],
 )
@@ -234,3 +234,41 @@ def test_a_bad_list_file_names_the_line(tmp_path: Path, name: str, content: byte
 def test_a_list_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no such file"):
         read_ids(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", "customer_id\nu1\n", "a header without auth_user_id"),
+        ("a.csv", "Email,id\na@b,u1\n", "a header without auth_user_id"),
+        ("a.txt", "user_id\nu1\n", "a header without auth_user_id"),
+        ("a.csv", "x;u1\ny;u2\n", "semicolon or tab"),
+        ("a.txt", "x\tu1\n", "semicolon or tab"),
+    ],
+)
+def test_a_header_of_other_words_does_not_become_a_customer(tmp_path: Path, name: str, content: str, said: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(BadInput, match=said):
+        read_ids(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "u1\n\nu2\n"),
+        ("a.txt", "u1\n\nu2\n"),
+        ("a.jsonl", '{"auth_user_id": "u1"}\n\n{"auth_user_id": "u2"}\n'),
+    ],
+)
+def test_a_blank_line_is_a_row_like_any_other(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    batches, columns = read_ids(tmp_path / name)
+    assert [row[columns.index("auth_user_id")] for batch in batches for row in batch] == ["u1", "", "u2"]
+
+
+def test_an_error_names_no_key_of_an_unusable_object(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"jane@shop.example": 1}\n')
+    batches, _ = read_ids(tmp_path / "a.jsonl")
+    with pytest.raises(BadInput, match="line 1: wanted an object") as caught:
+        list(batches)
+    assert "jane" not in str(caught.value)

@@ -38,7 +38,10 @@ def test_the_staging_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("STAGING_URI", tmp_path.as_uri())
     assert staging.staging_root() == tmp_path
     monkeypatch.setenv("STAGING_URI", "")
-    assert staging.staging_root() == staging.PROJECT_ROOT / "build" / "staging"
+    assert staging.staging_root() == staging.PROJECT_ROOT / "staging"
+    monkeypatch.setattr(staging, "PROJECT_ROOT", tmp_path)  # as in a plain install: no checkout around
+    with pytest.raises(ConfigError, match="STAGING_URI is not set"):
+        staging.staging_root()
 
 
 @pytest.mark.parametrize(
@@ -46,7 +49,7 @@ def test_the_staging_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     [
         ("scheduled__2026-03-01T12:00:00+00:00", "scheduled__2026-03-01T12-00-00-00-00"),
         ("manual_1.2", "manual_1.2"),
-        ("2026-03-01T12:00:00.5+01:00", "2026-03-01T12-00-00.5-01-00"),
+        ("manual__2026-03-01T12:00:00.5+00:00_aB3", "manual__2026-03-01T12-00-00.5-00-00_aB3"),
     ],
 )
 def test_usual_run_ids_stay_readable(text: str, name: str) -> None:
@@ -55,13 +58,18 @@ def test_usual_run_ids_stay_readable(text: str, name: str) -> None:
 
 @given(st.lists(st.text(st.characters(), max_size=6) | st.sampled_from(["..", ".", "", "/", "a/../b"]), unique=True))
 def test_unusual_run_ids_are_safe_and_differ(texts: list[str]) -> None:
-    unusual = [text for text in texts if not set(text) & set(":+")]
-    names = [staging.slug(text) for text in unusual]
+    names = [staging.slug(text) for text in texts]
     assert len({name.casefold() if name.islower() else name for name in names}) == len(names)
     for name in names:
         assert name
         assert Path("/root") / name == Path(os.path.normpath(f"/root/{name}"))
         assert Path("/root", name).parent == Path("/root")
+
+
+def test_run_ids_that_look_alike_do_not_share_a_folder() -> None:
+    alike = [f"x{mark}1" for mark in ":+-"] + [f"t2026-03-01T12:00:00{zone}" for zone in ("+01:00", "-01:00", "+00:00")]
+    alike += ["t2026-03-01T12-00-00-00-00", "t2026-03-01T12-00-00-01-00"]
+    assert len({staging.slug(text) for text in alike}) == len(alike)
 
 
 def test_long_run_ids_fit_a_file_system(tmp_path: Path) -> None:
@@ -70,8 +78,8 @@ def test_long_run_ids_fit_a_file_system(tmp_path: Path) -> None:
 
 
 def test_run_folder() -> None:
-    folder = staging.run_folder(Path("/s"), "shop", "audience", "manual__1:2")
-    assert folder == Path("/s/shop/audience/manual__1-2")
+    folder = staging.run_folder(Path("/s"), "shop", "audience", "manual__12")
+    assert folder == Path("/s/shop/audience/manual__12")
 
 
 def test_utc_text_has_one_spelling() -> None:

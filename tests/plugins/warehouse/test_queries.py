@@ -113,3 +113,11 @@ def test_ranges_are_even() -> None:
         {"index": 2, "of": 4, "low": 51, "high": 76},
         {"index": 3, "of": 4, "low": 76, "high": None},
     ]
+
+
+def test_sql_of_a_run_knows_its_parameters_but_no_connection(context: dict[str, Any]) -> None:
+    rendered = render("SELECT {{ params.campaign_id }}, '{{ publisher }}'", context, "shop", None, of_the_run=True)
+    assert rendered == "SELECT 13, 'shop'"
+    for secret in ("{{ conn.shop.password }}", "{{ var.value.key }}", "{{ task.dag }}", "{{ dag_run.conf }}"):
+        with pytest.raises(ConfigError, match="is undefined"):
+            render(f"SELECT '{secret}'", context, "shop", None, of_the_run=True)
