@@ -2,7 +2,7 @@
 
 from airflow.sdk import dag
 
-from include.publishers.config import Publisher, load_publisher, publisher_names
+from include.publishers.config import Publisher, sound_publishers
 from pipeline.forms import WINDOW
 from pipeline.plan import plan
 from pipeline.schedules import START, TASK_DEFAULTS, timetable
@@ -39,7 +39,6 @@ def make(publisher: Publisher) -> None:
     build()
 
 
-for each in publisher_names():
-    settings = load_publisher(each)
-    if settings.past_transactions:
-        make(settings)
+for each in sound_publishers():
+    if each.past_transactions:
+        make(each)

@@ -2,7 +2,7 @@
 
 from airflow.sdk import dag
 
-from include.publishers.config import Publisher, load_publisher, publisher_names
+from include.publishers.config import Publisher, sound_publishers
 from luigisbox.assets import user_set_accepted
 from pipeline.forms import BATCH
 from pipeline.plan import plan
@@ -45,5 +45,5 @@ def make(publisher: Publisher) -> None:
     build()
 
 
-for each in publisher_names():
-    make(load_publisher(each))
+for each in sound_publishers():
+    make(each)

@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -142,6 +143,12 @@ class Batch(Section):
     deadline_minutes: float = Field(360, gt=0, description="how long to wait after the upload was accepted")
     on_deadline: Literal["fail", "use_previous", "default_only"] = Field(
         "fail", description="what to do when the deadline passes without a fresh batch"
+    )
+    max_age_hours: float | None = Field(
+        None,
+        gt=0,
+        description="of a run on a schedule: a batch older than this before the run's start is stale; "
+        "empty: the interval's start counts",
     )
     max_bytes: int = Field(20_000_000_000, ge=1, description="a longer batch is refused")
     parts: int = Field(8, ge=1, le=64, description="how many parts a batch is cut into for the fan-out")
@@ -290,6 +297,49 @@ class _Loader(yaml.SafeLoader):
                 "while reading a mapping", node.start_mark, f"the key {twice[0]} is given twice", node.start_mark
             )
         return super().construct_mapping(node, deep)
+
+
+def sound_publishers() -> list[Publisher]:
+    """All publishers whose files have no mistake: one shop's typing error must not stop the others' DAGs.
+
+    The mistakes are raised by :func:`check_publishers`.
+    """
+    sound = []
+    for name in publisher_names():
+        with suppress(ConfigError):
+            sound.append(load_publisher(name))
+    return sound
+
+
+def check_publishers() -> None:
+    """Look for mistakes in all files, and for two publishers of one tracker.
+
+    Raises:
+        ConfigError: naming all that were found.
+    """
+    mistakes = []
+    for name in publisher_names():
+        try:
+            check_alone(load_publisher(name))
+        except ConfigError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+
+
+def check_alone(publisher: Publisher) -> None:
+    """Each upload replaces the tracker's whole list, so no two publishers may share a connection.
+
+    Raises:
+        ConfigError: another one has the same.
+    """
+    connection = publisher.luigisbox.connection
+    others = [each.name for each in sound_publishers() if each.luigisbox.connection == connection]
+    if len(others) > 1:
+        raise ConfigError(
+            f"publishers {', '.join(others)}: all have luigisbox.connection {connection}; an upload would replace the "
+            "list of the others. Give each a tracker and a connection of its own."
+        )
 
 
 @lru_cache(maxsize=256)

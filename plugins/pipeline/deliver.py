@@ -6,21 +6,38 @@ from pathlib import Path
 from typing import Any
 
 from include.deliveries import custom, feed, rows
-from include.errors import BooksDoNotBalance
+from include.errors import BooksDoNotBalance, ConfigError
 from include.publishers.config import AnyDelivery, PythonDelivery, WarehouseDelivery, load_publisher
-from include.staging import staging_root, to_path, write_json
+from include.staging import MANIFEST, read_json, slug, staging_root, to_path, write_json
 from pipeline.plan import Plan
 from warehouse.load import deliver_part as load_part
 
 
-def batch_name(batch: dict[str, Any]) -> str:
-    """The name of a batch as it was made for one user set."""
-    return f"{batch['sha256'][:12]}-for-{batch['user_set']}"
+def batch_name(plan: Plan, batch: dict[str, Any]) -> str:
+    """The name of what is delivered: a batch as it was made for one user set, and for which types if not for all."""
+    name = f"{batch['sha256'][:12]}-for-{batch['user_set']}"
+    types = plan["recommendation_types"]
+    return f"{name}-only-{slug('.'.join(sorted(types)))}" if types else name
 
 
-def delivery_folder(publisher: str, batch: dict[str, Any], delivery: str) -> Path:
+def delivery_folder(plan: Plan, batch: dict[str, Any], delivery: str) -> Path:
     """Where the files of one delivery lie."""
-    return staging_root() / publisher / "deliveries" / batch_name(batch) / delivery
+    return staging_root() / plan["publisher"] / "deliveries" / batch_name(plan, batch) / delivery
+
+
+def check_types(plan: Plan, batch: dict[str, Any]) -> None:
+    """A run that asks for recommendation types must find them.
+
+    Raises:
+        ConfigError: the batch has none of a type that was asked for.
+    """
+    manifest = read_json(to_path(batch["uri"]) / MANIFEST)
+    known = set(manifest["types"]) | set((manifest["default"] or {}).get("types", []))
+    unknown = sorted(set(plan["recommendation_types"] or []) - known)
+    if unknown:
+        raise ConfigError(
+            f"recommendation_types: the batch has no {', '.join(unknown)}; it has {', '.join(sorted(known))}"
+        )
 
 
 def deliver_part(plan: Plan, batch: dict[str, Any], name: str, part: int) -> dict[str, Any]:
@@ -31,20 +48,20 @@ def deliver_part(plan: Plan, batch: dict[str, Any], name: str, part: int) -> dic
     """
     publisher = load_publisher(plan["publisher"])
     delivery = _narrowed(publisher.delivery(name), plan["recommendation_types"])
-    folder, out = to_path(batch["uri"]), delivery_folder(publisher.name, batch, name)
+    folder, out = to_path(batch["uri"]), delivery_folder(plan, batch, name)
     recon = folder / f"for-{batch['user_set']}"
     if delivery.kind == "feed":
         figures = feed.write_feed_part(folder, recon, part, out, delivery)
     else:
         table = rows.part_table(folder, recon, part, delivery.recommendation_types, use_default_set=False)
         if isinstance(delivery, WarehouseDelivery):
-            figures = {"rows": load_part(delivery, publisher.name, batch_name(batch), part, table)}
+            figures = {"rows": load_part(delivery, publisher.name, batch_name(plan, batch), part, table)}
         else:
             assert isinstance(delivery, PythonDelivery)
             out.mkdir(parents=True, exist_ok=True)
             about = {
                 "publisher": publisher.name,
-                "batch": batch_name(batch),
+                "batch": batch_name(plan, batch),
                 "part": part,
                 "delivery": name,
                 "out": str(out),
@@ -92,7 +109,7 @@ def close_books(
 def _close_delivery(
     plan: Plan, batch: dict[str, Any], name: str, parts: list[dict[str, Any]], uploaded: int
 ) -> dict[str, Any]:
-    out = delivery_folder(plan["publisher"], batch, name)
+    out = delivery_folder(plan, batch, name)
     totals: dict[str, Any] = {"kind": parts[0]["kind"], "parts": len(parts), "rows": sum(p["rows"] for p in parts)}
     if totals["kind"] != "feed":
         write_json(out / "manifest.json", totals)

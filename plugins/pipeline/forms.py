@@ -2,7 +2,7 @@
 
 from airflow.sdk import Param
 
-from include.publishers.config import publisher_names
+from include.publishers.config import sound_publishers
 
 WINDOW = {
     "window_start": Param(
@@ -83,7 +83,7 @@ AUDIENCE = {
 
 def publisher_choice() -> dict[str, Param]:
     """A drop-down of the publishers there are; the first one is chosen beforehand."""
-    names = publisher_names() or ["(no publisher file)"]
+    names = [publisher.name for publisher in sound_publishers()] or ["(no publisher file)"]
     return {
         "publisher": Param(
             names[0], type="string", enum=names, title="Publisher", description="A file of include/publishers."

@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 from airflow.sdk import get_current_context, task
 
 from include.errors import ConfigError
-from include.publishers.config import Publisher, load_publisher
+from include.publishers.config import Publisher, check_alone, load_publisher
 from include.staging import run_folder, staging_root
 
 
@@ -48,10 +48,12 @@ def resolve(publisher: str, room: str, context: Mapping[str, Any]) -> Plan:
         context: Airflow's context of the running task.
 
     Raises:
-        ConfigError: unknown publisher, half a window, a window that ends before it starts, an unknown delivery;
+        ConfigError: unknown publisher, half a window, a window that ends before it starts, an unknown delivery,
+            a tracker shared with another publisher;
             of ``transactions`` also a run without a window, and a publisher that sends no purchases.
     """
     settings, params, dag_run = load_publisher(publisher), context["params"], context["dag_run"]
+    check_alone(settings)
     window = _window(params, context)
     if room == "transactions" and window is None:
         raise ConfigError("this run has no data interval: give window_start and window_end, or start a backfill")

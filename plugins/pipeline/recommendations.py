@@ -37,6 +37,9 @@ def reconcile(plan: Plan, batch: dict[str, Any]) -> dict[str, Any]:
 @task
 def fan_out(plan: Plan, batch: dict[str, Any], coverage: dict[str, Any]) -> list[dict[str, Any]]:  # noqa: ARG001
     """One item for each part of the batch and each delivery that works on parts."""
+    from pipeline.deliver import check_types
+
+    check_types(plan, batch)
     publisher = load_publisher(plan["publisher"])
     parts = len(read_json(to_path(batch["uri"]) / MANIFEST)["parts"])
     wanted = [publisher.delivery(name) for name in plan["deliveries"]]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -37,9 +38,7 @@ print(json.dumps({
 HEAVY = {"pandas", "pyarrow", "duckdb", "lxml", "httpx", "requests", "fastapi", "numpy", "sqlite3"}
 
 
-@pytest.fixture(scope="module")
-def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    home = tmp_path_factory.mktemp("airflow")
+def parse(home: Path, more: dict[str, str]) -> dict[str, Any]:
     settings = {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -47,15 +46,20 @@ def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     }
     done = subprocess.run(
         [sys.executable, "-c", PARSE, str(PROJECT_ROOT / "dags")],
-        env={**os.environ, **settings},
+        env={**os.environ, **settings, **more},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert not list(Path(home).rglob("airflow.db"))
+    assert not list(home.rglob("airflow.db"))
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
+
+
+@pytest.fixture(scope="module")
+def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return parse(tmp_path_factory.mktemp("airflow"), {})
 
 
 def test_all_dags_are_there(parsed: dict[str, Any]) -> None:
@@ -81,3 +85,17 @@ def test_uploads_share_a_pool(parsed: dict[str, Any]) -> None:
     uploads = {task: pool for task, pool in parsed["pools"].items() if task.endswith(".upload")}
     assert len(uploads) == 3
     assert set(uploads.values()) == {"luigisbox"}
+
+
+def test_a_mistake_in_one_publisher_file_stops_no_other(tmp_path: Path) -> None:
+    folder = tmp_path / "publishers"
+    shutil.copytree(
+        PROJECT_ROOT / "include" / "publishers", folder, ignore=shutil.ignore_patterns("*.py", "__pycache__")
+    )
+    (folder / "broken.yaml").write_text("audience: {conection: x}\n")
+    result = parse(tmp_path / "home", {"PUBLISHERS_DIR": str(folder)})
+    assert result["dags"] == ["audience__demo", "campaign", "past_transactions__demo", "recommendations__demo"]
+    [(path, error)] = result["errors"].items()
+    assert path.endswith("publisher_files.py")
+    assert "broken.yaml" in error
+    assert "conection" in error
