@@ -121,8 +121,9 @@ class WaitForBatchOperator(BaseOperator):
         deadline: ISO time; empty: ``deadline_minutes`` of the publisher file after the list was sent, or after the
             run started if that is later. Templated.
         on_deadline: ``fail``, ``use_previous`` or ``default_only``; empty: as the publisher file says. Templated.
-        since: ISO time; of a run on a schedule the start of its interval: an older batch is one of the interval before,
-            and so is one that another run accepted. Empty: only the list's age counts. Templated.
+        since: ISO time; of a run on a schedule the start of its interval: an older batch is stale, and so is one that
+            another run accepted. One that came too late for the run before is neither; only ``max_age_hours`` of the
+            publisher file tells it apart. Empty: only the list's age counts. Templated.
         deferrable: wait in the triggerer, not on a worker. Both ways run the same code.
     """
 
@@ -158,8 +159,7 @@ class WaitForBatchOperator(BaseOperator):
 
         settings = load_publisher(self.publisher)
         user_set = find_user_set(staging_root(), self.publisher, self.user_set)
-        run_started = getattr(context.get("dag_run"), "start_date", None)
-        deadline = deadline_of(self.deadline or "", user_set, run_started, settings.batch.deadline_minutes)
+        deadline = deadline_of(self.deadline or "", user_set, _started(context), settings.batch.deadline_minutes)
         wait = self._wait(context, user_set.name, deadline)
         what = wait.watch()
         return self._proceed(wait, asyncio.run(look_once(what, Memory(what))))
@@ -206,7 +206,7 @@ class WaitForBatchOperator(BaseOperator):
     def _wait(self, context: "Context", user_set: str, deadline: float, refused: tuple[Any, ...] = ()) -> "Wait":
         from luigisbox.connections import LinkAccess, is_http, link_access
         from luigisbox.result_link import public_link
-        from luigisbox.wait import Wait, find_user_set
+        from luigisbox.wait import Wait, find_user_set, since_of
 
         settings = load_publisher(self.publisher)
         link, connection = settings.batch.link, settings.batch.connection
@@ -221,7 +221,7 @@ class WaitForBatchOperator(BaseOperator):
             refused=refused,
             access=access,
             run=f"{self.dag_id} {context.get('run_id', '')}",
-            since=datetime.fromisoformat(self.since) if self.since else None,
+            since=since_of(self.since or "", _started(context), settings.batch.max_age_hours),
         )
         self.result_link = public_link(wait.url)
         return wait
@@ -232,3 +232,8 @@ class WaitForBatchOperator(BaseOperator):
 
         output = file_dataset(self.batch["uri"])
         return operator_lineage([link_dataset(self.result_link)], output, self.batch["rows"], self.batch["bytes"])
+
+
+def _started(context: "Context") -> datetime | None:
+    """When the run started; cleared runs start anew."""
+    return getattr(context.get("dag_run"), "start_date", None)

@@ -32,8 +32,7 @@ class NoBatchInTime(PipelineError):
 class Wait:
     """One wait as it stands: for whose batch, made of which list, till when, and what was refused so far.
 
-    ``deadline`` is in epoch seconds. ``run`` names the run; ``since`` is the start of the interval that a run on a
-    schedule is about.
+    ``deadline`` is in epoch seconds. ``run`` names the run; ``since`` is as ``since_of`` gives it.
     """
 
     root: Path
@@ -122,15 +121,38 @@ def deadline_of(given: str, user_set: "UserSet", run_started: datetime | None, m
         ConfigError: ``given`` is not a time.
     """
     if given:
-        try:
-            moment = datetime.fromisoformat(given)
-        except ValueError:
-            raise ConfigError(f"deadline: came {given!r}; must be a time such as 2026-11-21T06:00:00+01:00") from None
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        return _moment("deadline", given).timestamp()
     start = datetime.fromisoformat(user_set.record["sent_at"])
     if run_started is not None:
         start = max(start, run_started)
     return (start + timedelta(minutes=minutes)).timestamp()
+
+
+def since_of(given: str, run_started: datetime | None, max_age_hours: float | None) -> datetime | None:
+    """The moment before which a batch is not the one that a run on a schedule is about; None for any other run.
+
+    Args:
+        given: ISO time of the start of the run's interval, or empty.
+        run_started: when the run started.
+        max_age_hours: a batch that was older than this when the run started does not count either.
+
+    Raises:
+        ConfigError: ``given`` is not a time.
+    """
+    if not given:
+        return None
+    start = _moment("since", given)
+    if run_started is None or max_age_hours is None:
+        return start
+    return max(start, run_started - timedelta(hours=max_age_hours))
+
+
+def _moment(key: str, text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{key}: came {text!r}; must be a time such as 2026-11-21T06:00:00+01:00") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def examine(wait: Wait) -> Outcome | Wait:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -68,7 +69,8 @@ class Played:
         self.events: list[dict[str, Any]] = []
         self.options = {"task_id": "wait", "publisher": "shop", "deadline": soon(20), **options}
         self.options["deferrable"] = deferrable
-        self.context: Any = {"run_id": self.options.pop("run_id", "manual__1")}
+        started = SimpleNamespace(start_date=self.options.pop("run_started", None))
+        self.context: Any = {"run_id": self.options.pop("run_id", "manual__1"), "dag_run": started}
         self.meanwhile = meanwhile
         self.operator = WaitForBatchOperator(**self.options)
 
@@ -191,6 +193,20 @@ def test_a_scheduled_run_never_takes_the_batch_of_the_interval_before(shop: Any,
     assert second["outcome"] == "fresh"
     assert second["sha256"] != first["sha256"]
     assert second["user_set"] == first["user_set"]
+
+
+@BOTH
+def test_the_late_batch_of_the_run_before_is_too_old_for_this_one(shop: Any, deferrable: bool) -> None:
+    monday = soon(-3 * 3600)
+    shop.accepted("one", "u1", "u2", sent_at=datetime.now(UTC) - timedelta(hours=4))
+    shop.box.take_list(shop.root / "list", "u1", "u2")
+    shop.box.publish()  # late: monday's run has given up
+    shop.configure(max_bytes="10000000\n  max_age_hours: 1")
+    tuesday = datetime.now(UTC) + timedelta(hours=2)
+    options: dict[str, Any] = {"since": monday, "run_id": "scheduled__tuesday", "deadline": soon(0.4)}
+    with pytest.raises(NoBatchInTime, match=r"last changed .*, before"):
+        Played(deferrable, run_started=tuesday, **options).run()
+    assert Played(deferrable, run_started=datetime.now(UTC), **options).run()["outcome"] == "fresh"
 
 
 @BOTH
@@ -441,6 +457,11 @@ class TestDeadline:
         shop.sent("one", "u1")
         shop.box.publish()
         assert Played(True, deadline=soon(-5)).run()["outcome"] == "fresh"
+
+    def test_a_since_that_is_no_time(self, shop: Any) -> None:
+        shop.accepted("one", "u1")
+        with pytest.raises(ConfigError, match="since: came 'noon'"):
+            Played(True, since="noon").run()
 
     def test_a_deadline_that_is_no_time(self, shop: Any) -> None:
         shop.accepted("one", "u1")
