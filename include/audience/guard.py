@@ -2,6 +2,7 @@
 
 The new list is compared with the last list that was *accepted*; a list that was refused or held leaves that
 baseline alone. ``pass`` goes on, ``hold`` waits for a person, ``refuse`` needs other data or other thresholds.
+The verdict is for exactly one list against exactly one live list; the upload asks for it (:func:`require_passed`).
 Figures and samples are for people; samples are masked, no whole id leaves this room.
 """
 
@@ -18,6 +19,7 @@ from include.audience.build import ACCEPTED
 from include.audience.user_sets import UserSet
 from include.books import REJECTS
 from include.engine import open_engine
+from include.errors import PipelineError
 from include.publishers.config import Guard
 from include.staging import MANIFEST, read_json, write_json
 
@@ -32,14 +34,30 @@ _HOW_TO_GO_ON = {
 }
 
 
+class NotPassed(PipelineError):
+    """The guard did not let this very list pass against this very live list."""
+
+
 @dataclass(frozen=True)
 class Verdict:
-    """What the guard decided, and why."""
+    """What the guard decided, and why.
+
+    ``sha256`` is that of the list's manifest, ``live`` the name of the list it was compared with (None without one);
+    ``accepted_by_hand`` says that a person lets a held list pass.
+    """
 
     verdict: Literal["pass", "hold", "refuse"]
+    sha256: str
+    live: str | None
+    accepted_by_hand: bool
     reasons: list[str]
     figures: dict[str, Any]
     samples: list[str]
+
+    @property
+    def passed(self) -> bool:
+        """May the list be sent?"""
+        return self.verdict == "pass" or (self.verdict == "hold" and self.accepted_by_hand)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -62,13 +80,14 @@ class Finding(NamedTuple):
     reason: str
 
 
-def judge(run: Path, live: UserSet | None, settings: Guard) -> Verdict:
+def judge(run: Path, live: UserSet | None, settings: Guard, accept_held: bool = False) -> Verdict:
     """Compare the list of a run with the live one; the verdict is also written to ``run/verdict.json``.
 
     Args:
         run: the folder of the audience run, with its manifest.
         live: the last accepted list, None if there is none.
         settings: the thresholds of the publisher.
+        accept_held: a person has looked at this list: if it is held, it passes. A refused list never does.
     """
     manifest = read_json(run / MANIFEST)
     with open_engine(run / ".guard") as engine:
@@ -79,9 +98,46 @@ def judge(run: Path, live: UserSet | None, settings: Guard) -> Verdict:
         samples = _samples(engine, run, live) if findings else []
     # Refusals first: they decide.
     reasons = [finding.reason for finding in sorted(findings, key=lambda finding: finding.verdict != "refuse")]
-    verdict = Verdict(outcome, reasons, figures, samples)
+    verdict = Verdict(
+        verdict=outcome,
+        sha256=manifest["sha256"],
+        live=live.name if live else None,
+        accepted_by_hand=accept_held and outcome == "hold",
+        reasons=reasons,
+        figures=figures,
+        samples=samples,
+    )
     write_json(run / VERDICT, verdict.as_dict())
     return verdict
+
+
+def require_passed(run: Path, live: UserSet | None) -> None:
+    """To be asked just before a list is sent: the verdict, the list or the live list may have changed since.
+
+    A list that is the live one already may be sent again: it changes nothing.
+
+    Args:
+        run: the folder of the audience run, with its manifest and verdict.
+        live: the list that is live now.
+
+    Raises:
+        NotPassed: there is no verdict, it is not for this list and this live list, or it lets nothing pass.
+    """
+    if not (run / VERDICT).exists():
+        raise _not_passed(run, "the guard has not judged this list")
+    sha256, note = read_json(run / MANIFEST)["sha256"], read_json(run / VERDICT)
+    if note.get("sha256") != sha256:
+        raise _not_passed(run, "the list was built again after the guard judged it")
+    found = Verdict(**note)
+    if not found.passed:
+        raise _not_passed(run, f"the guard's verdict is {found.verdict}: {'; '.join(found.reasons)}")
+    name = live.name if live else None
+    if found.live != name and not (live and live.record["sha256"] == sha256):
+        raise _not_passed(run, f"the guard compared it with {found.live or 'no list'}, live is {name or 'none'} now")
+
+
+def _not_passed(run: Path, why: str) -> NotPassed:
+    return NotPassed(f"{run}: {why}. Nothing was sent. Clear `judge` and `upload` of this run; the guard looks again.")
 
 
 def mask(value: str) -> str:

@@ -1,10 +1,12 @@
 """The lists that Luigi's Box accepted, newest first: what the live list is, and what it replaced.
 
 ``{publisher}/user_sets/{accepted_at}-{sha256}/`` holds the sorted ids and the record of one upload; ``live.json``
-points at the newest. A list enters only after the vendor accepted it, and never replaces a list of a later moment.
+points at the newest. A list enters only after the vendor accepted it, and then always: what the vendor holds is what
+is live, whatever is wrong with it. That a list never replaces one of a later moment is asked before it is sent.
 """
 
 import fcntl
+import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ IDS = "ids.parquet"
 RECORD = "record.json"
 LIVE = "live.json"
 KEPT = 10
+log = logging.getLogger(__name__)
 
 
 class OlderThanLive(PipelineError):
@@ -74,14 +77,21 @@ def live(root: Path, publisher: str) -> UserSet | None:
 
 
 def previous(root: Path, user_set: UserSet) -> UserSet | None:
-    """The list that this one replaced; None if it was the first, or was cleared away since."""
-    name = user_set.record["previous"]
+    """The last other list that was live before this one; None if there was none, or it was cleared away since.
+
+    The same list sent again is no other list.
+    """
     publisher = user_set.folder.parent.parent.relative_to(root).as_posix()
-    return load(root, publisher, name) if name and (user_set.folder.parent / name / RECORD).exists() else None
+    earlier = user_set
+    while (name := earlier.record["previous"]) and (user_set.folder.parent / name / RECORD).exists():
+        earlier = load(root, publisher, name)
+        if earlier.record["sha256"] != user_set.record["sha256"]:
+            return earlier
+    return None
 
 
 def refuse_if_older(live: UserSet | None, as_of: datetime | str) -> None:
-    """To be asked before a list is sent, not only before it is recorded.
+    """To be asked just before a list is sent; once the vendor has it, it is too late.
 
     Raises:
         OlderThanLive: the live list is of a later moment.
@@ -101,7 +111,8 @@ def accept(
     """Record that the vendor took the list of a run, and make it the live one.
 
     Safe to repeat: the same list sent at the same moment is recorded once, and a repetition never takes the place of
-    a list that was accepted later.
+    a list that was accepted later. A list of an earlier moment than the live one is recorded too, with an error in
+    the log: the vendor has it now.
 
     Args:
         root: the staging store.
@@ -112,16 +123,14 @@ def accept(
         answer: what the vendor answered, trimmed, for people.
 
     Raises:
-        OlderThanLive: the live list is of a later moment.
         BadInput: the run's files are not those of its manifest.
     """
     manifest = read_json(run / MANIFEST)
     folder = user_sets_folder(root, publisher)
-    with _locked(folder):
+    with locked(folder, ".lock"):
         current = live(root, publisher)
         user_set = _find(root, publisher, manifest["sha256"], utc_text(sent_at))
         if user_set is None:
-            refuse_if_older(current, manifest["as_of"])
             record = {
                 **{key: manifest[key] for key in ("rows", "bytes", "sha256", "as_of", "shapes")},
                 "sent_at": utc_text(sent_at),
@@ -132,9 +141,24 @@ def accept(
             }
             user_set = _store(folder, run, manifest["accepted"], record)
         if current is None or user_set.name > current.name:  # names begin with the moment of acceptance
+            _warn_if_older(current, user_set)
             write_json(folder / LIVE, user_set.record)
         _prune(folder)
     return user_set
+
+
+def _warn_if_older(current: UserSet | None, user_set: UserSet) -> None:
+    try:
+        refuse_if_older(current, user_set.record["as_of"])
+    except OlderThanLive:
+        log.error(  # noqa: TRY400 - there is nothing to trace
+            "%s: Luigi's Box now holds the OLDER list %s (of %s); it replaced %s, which became live while this one was "
+            "on its way. It is recorded as the live one, because it is. Run the audience again now.",
+            user_set.folder.parent.parent.name,
+            user_set.name,
+            user_set.record["as_of"],
+            current and current.name,
+        )
 
 
 def _store(folder: Path, run: Path, entry: dict[str, Any], record: dict[str, Any]) -> UserSet:
@@ -177,9 +201,9 @@ def _prune(folder: Path) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, name: str) -> Iterator[None]:
     """One process at a time, on this machine."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
+    with (folder / name).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -82,7 +82,9 @@ class Client:
     def __init__(self, settings: Settings, retry: Retry | None = None, clock: Callable[[], float] = time.time) -> None:
         self.settings = settings
         self.bytes_per_second: float | None = None
-        """Of the last upload of this client that was long enough to measure."""
+        """Of the last upload that was long enough to measure; the caller may set what it knows of earlier ones."""
+        self.maybe_stored = False
+        """Of the last upload: did an attempt end so that it may have been stored, although the upload failed?"""
         self._retry = retry or Retry()
         self._clock = clock
         self._auth = LuigisBoxAuth(settings.public_key or settings.tracker, settings.private_key, clock)
@@ -141,14 +143,16 @@ class Client:
         )
 
     def _upload(self, path: str, upload: Upload, *, resend_unknown: bool) -> Receipt:
+        self.maybe_stored = False
         self._check(upload)
 
         def attempt(number: int) -> Receipt:
             try:
                 return self._send(path, upload, number)
             except FateUnknown as error:
+                self.maybe_stored = True
                 if resend_unknown:
-                    raise ServerError(str(error), status=error.status) from error
+                    raise ServerError(str(error), status=error.status, retry_after=error.retry_after) from error
                 raise
 
         return self._retry.run(f"upload to {path}", attempt)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from include.errors import BadInput
 from include.publishers.config import load_publisher
 from include.staging import MANIFEST, Ref, read_json, to_path
-from vendor_http.errors import FateUnknown, PermanentError
+from vendor_http.errors import FateUnknown, PermanentError, VendorError
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
     from include.transactions.ledger import Ledger
-    from luigisbox.client import Client
+    from luigisbox.client import Client, Receipt
 
 log = logging.getLogger(__name__)
 
@@ -26,22 +26,31 @@ def manifest_uri(run: str) -> str:
 def send_users(client: "Client", root: Path, publisher: str, run: Path) -> dict[str, Any]:
     """Send the list of an audience run and note it as the live one.
 
+    The last checks, the sending and the note are one piece of work: on one machine another sender of this publisher
+    waits until it is done; across machines the pool ``luigisbox`` with its one slot keeps senders apart.
+
     Raises:
         BadInput: the run is not a whole audience run, or is empty.
         OlderThanLive: a newer list was accepted meanwhile.
+        NotPassed: the guard did not let this list pass against the list that is live now.
         VendorError: Luigi's Box did not take it.
     """
-    from include.audience import user_sets
+    from include.audience import guard, sending, user_sets
 
     manifest = _manifest(run, "audience")
     if not manifest["rows"]:
         raise BadInput(f"{run}: the list is empty; an empty list is never sent, it would delete the live one")
-    user_sets.refuse_if_older(user_sets.live(root, publisher), manifest["as_of"])
-    receipt = client.upload_users([run / chunk["name"] for chunk in manifest["chunks"]], manifest)
-    answer = {**receipt.answer, "seconds": receipt.seconds, "attempts": receipt.attempts}
-    user_set = user_sets.accept(
-        root, publisher, run, sent_at=receipt.started_at, accepted_at=receipt.finished_at, answer=answer
-    )
+    with sending.one_sender(root, publisher):
+        live = user_sets.live(root, publisher)
+        user_sets.refuse_if_older(live, manifest["as_of"])
+        guard.require_passed(run, live)
+        sending.check_accepted(run)
+        receipt = _send_noted(client, root, publisher, run, manifest)
+        answer = {**receipt.answer, "seconds": receipt.seconds, "attempts": receipt.attempts}
+        user_set = user_sets.accept(
+            root, publisher, run, sent_at=receipt.started_at, accepted_at=receipt.finished_at, answer=answer
+        )
+        sending.end(root, publisher)
     log.info("user set %s accepted: %d users, %.1f s", user_set.name, manifest["rows"], receipt.seconds)
     return {
         "user_set": user_set.name,
@@ -52,6 +61,25 @@ def send_users(client: "Client", root: Path, publisher: str, run: Path) -> dict[
         "seconds": receipt.seconds,
         "attempts": receipt.attempts,
     }
+
+
+def _send_noted(client: "Client", root: Path, publisher: str, run: Path, manifest: dict[str, Any]) -> "Receipt":
+    """Send between two notes; the first one stays if nobody knows whether the list was stored."""
+    from include.audience import sending
+
+    if left := sending.begin(root, publisher, run):
+        log.warning(
+            "%s: the attempt of run %s at %s to send list %s (of %s) ended without an outcome, so Luigi's Box may hold "
+            "that list, and not the live one which the guard compared with. This upload goes on only because it "
+            "replaces whatever list is there.",
+            *(publisher, left["run"], left["sent_at"], left["name"], left["as_of"]),
+        )
+    try:
+        return client.upload_users([run / chunk["name"] for chunk in manifest["chunks"]], manifest)
+    except (VendorError, BadInput):
+        if not client.maybe_stored:
+            sending.end(root, publisher, left)
+        raise
 
 
 def send_transactions(client: "Client", root: Path, publisher: str, run: Path, by: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from airflow.sdk import Asset, task, task_group
 
 from include.errors import PipelineError
 from include.publishers.config import load_publisher
-from include.staging import staging_root, to_path, write_json
+from include.staging import staging_root, to_path
 from luigisbox.operators import UploadUsersOperator
 from pipeline.plan import Plan
 from warehouse.operators import PullAudienceOperator
@@ -52,13 +52,12 @@ def judge(plan: Plan) -> dict[str, Any]:
     from include.audience import guard, user_sets
 
     run, publisher = to_path(plan["run"]), load_publisher(plan["publisher"])
-    verdict = guard.judge(run, user_sets.live(staging_root(), publisher.name), publisher.guard)
-    write_json(run / "verdict.json", verdict.as_dict())
-    accepted = verdict.verdict == "pass" or (verdict.verdict == "hold" and plan["accept_held"])
-    if not accepted:
+    live = user_sets.live(staging_root(), publisher.name)
+    verdict = guard.judge(run, live, publisher.guard, plan["accept_held"])
+    if not verdict.passed:
         raise ListNotPublished(verdict.sentence())
     log.info("%s", verdict.sentence())
-    return {"verdict": verdict.verdict, "accepted_by_hand": verdict.verdict == "hold"}
+    return {"verdict": verdict.verdict, "accepted_by_hand": verdict.accepted_by_hand}
 
 
 @task_group

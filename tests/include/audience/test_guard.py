@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from include.audience import user_sets
-from include.audience.guard import Verdict, judge, mask
+from include.audience.guard import NotPassed, Verdict, judge, mask, require_passed
 from include.publishers.config import Guard
-from include.staging import read_json
+from include.staging import read_json, write_json
 
 NOON = datetime.fromisoformat("2026-03-01T12:00:00+00:00")
 LIVE = [f"customer-{number:05d}" for number in range(1000)]
@@ -133,6 +133,44 @@ def test_the_verdict_is_kept_with_the_run(judged: Any, tmp_path: Path) -> None:
     found = judged(LIVE[:100])
     assert read_json(tmp_path / "shop" / "audience" / "new" / "verdict.json") == found.as_dict()
     assert not (tmp_path / "shop" / "audience" / "new" / ".guard").exists()
+
+
+def test_the_verdict_is_for_one_list_against_one_live_list(tmp_path: Path, built: Any) -> None:
+    def accept(run: Path, after: timedelta = timedelta()) -> user_sets.UserSet:
+        return user_sets.accept(tmp_path, "shop", run, sent_at=NOON + after, accepted_at=NOON + after, answer={})
+
+    run = built("new", LIVE)
+    with pytest.raises(NotPassed, match=r"has not judged this list\. Nothing was sent\. Clear `judge` and `upload`"):
+        require_passed(run, None)
+    judge(run, None, Guard())
+    require_passed(run, None)
+    other = accept(built("other", LIVE[1:]))
+    with pytest.raises(NotPassed, match=f"compared it with no list, live is {other.name} now"):
+        require_passed(run, other)
+    judge(run, other, Guard())
+    require_passed(run, other)
+    with pytest.raises(NotPassed, match="live is none now"):
+        require_passed(run, None)
+    require_passed(run, accept(run, timedelta(minutes=1)))
+    built("new", LIVE[2:])
+    with pytest.raises(NotPassed, match="built again after the guard judged it"):
+        require_passed(run, other)
+
+
+def test_a_person_lets_a_held_list_pass_and_never_a_refused_one(tmp_path: Path, built: Any) -> None:
+    run, strict = built("new", ["a", "b"]), Guard(min_users=3)
+    held = built("held", [*range(100), " x", " y"])
+    assert not judge(held, None, Guard()).accepted_by_hand
+    with pytest.raises(NotPassed, match="the guard's verdict is hold: 2 of 102"):
+        require_passed(held, None)
+    assert judge(held, None, Guard(), accept_held=True).accepted_by_hand
+    require_passed(held, None)
+    refused = judge(run, None, strict, accept_held=True)
+    assert (refused.verdict, refused.accepted_by_hand) == ("refuse", False)
+    write_json(run / "verdict.json", {**refused.as_dict(), "accepted_by_hand": True})
+    with pytest.raises(NotPassed, match=r"verdict is refuse: 2 users are fewer than guard\.min_users = 3"):
+        require_passed(run, None)
+    assert not judge(built("good", LIVE), None, Guard(), accept_held=True).accepted_by_hand
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,14 @@ def test_accepting_twice_records_once(tmp_path: Path, built: Any) -> None:
     assert accept(tmp_path, run, after=2 * MINUTE) == first
     again = accept(tmp_path, run, NOON + MINUTE)
     assert again != first
-    assert user_sets.previous(tmp_path, again) == first
+    assert again.record["previous"] == first.name
+    assert user_sets.previous(tmp_path, again) is None
+
+
+def test_the_same_list_sent_again_does_not_hide_the_one_before(tmp_path: Path, built: Any) -> None:
+    other, run = accept(tmp_path, built("r1", ["a"])), built("r2", ["b"])
+    sent = [accept(tmp_path, run, NOON + number * MINUTE) for number in (1, 2, 3)]
+    assert [user_sets.previous(tmp_path, user_set) for user_set in sent] == [other] * 3
 
 
 def test_a_late_repetition_does_not_take_the_place_of_a_newer_list(tmp_path: Path, built: Any) -> None:
@@ -71,12 +78,21 @@ def test_a_late_repetition_does_not_take_the_place_of_a_newer_list(tmp_path: Pat
     assert user_sets.live(tmp_path, "shop") == second
 
 
-def test_an_older_list_never_replaces_a_newer_one(tmp_path: Path, built: Any) -> None:
+def test_an_older_list_that_the_vendor_has_is_recorded_loudly(
+    tmp_path: Path, built: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    newer = accept(tmp_path, built("r1", ["a"]))
+    assert not caplog.records
+    older = accept(tmp_path, built("r2", ["b"], as_of=NOON - MINUTE), NOON + MINUTE)
+    assert user_sets.live(tmp_path, "shop") == older
+    (said,) = caplog.records
+    assert said.levelname == "ERROR"
+    assert f"now holds the OLDER list {older.name}" in said.getMessage()
+    assert newer.name in said.getMessage()
+
+
+def test_an_older_list_is_not_to_be_sent(tmp_path: Path, built: Any) -> None:
     live = accept(tmp_path, built("r1", ["a"]))
-    older = built("r2", ["b"], as_of=NOON - MINUTE)
-    with pytest.raises(user_sets.OlderThanLive, match=r"never replaces a newer one; nothing was changed"):
-        accept(tmp_path, older, NOON + MINUTE)
-    assert user_sets.live(tmp_path, "shop") == live
     for as_of in (NOON - MINUTE, "2026-03-01T11:59:59.999999+00:00"):
         with pytest.raises(user_sets.OlderThanLive):
             user_sets.refuse_if_older(live, as_of)

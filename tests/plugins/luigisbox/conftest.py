@@ -166,14 +166,18 @@ class Shop:
         self._patch.setattr(fetch, "Retry", lambda: Retry(sleep=lambda _: None))
 
     def audience(self, run: str, *ids: str, as_of: datetime | None = None) -> Path:
-        """A built audience run of these users."""
+        """A built audience run of these users that the guard let pass."""
+        from include.audience import user_sets
         from include.audience.build import build_audience
+        from include.audience.guard import judge
         from include.extract import write_rows
-        from include.publishers.config import load_publisher
+        from include.publishers.config import Guard, load_publisher
 
         folder = self.root / "shop" / "audience" / run
         write_rows([[(user,) for user in ids]], ["auth_user_id"], ["auth_user_id"], ["recipient"], folder / "raw", 0)
         build_audience(folder, load_publisher("shop").audience, as_of or datetime.now(UTC))
+        anything = dict.fromkeys((name for name in Guard.model_fields if name.endswith("_percent")), 100)
+        judge(folder, user_sets.live(self.root, "shop"), Guard(**anything))
         return folder
 
     def accepted(self, run: str, *ids: str, sent_at: datetime | None = None) -> Any:

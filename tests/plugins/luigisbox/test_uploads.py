@@ -1,6 +1,8 @@
 """The upload operators against the sandbox and each of its faults: what is sent, noted, announced, and not repeated."""
 
 import multiprocessing
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,13 +12,16 @@ import pytest
 from airflow.sdk import AssetAlias, RetryAction
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
-from include.audience import user_sets
+from include.audience import sending, user_sets
+from include.audience.guard import NotPassed, judge
 from include.errors import BadInput, NotReady, PipelineError
+from include.publishers.config import Guard
 from include.staging import read_json, write_json
 from include.transactions.ledger import FILE, Ledger
 from luigisbox.assets import user_set_accepted
 from luigisbox.operators import UploadTransactionsOperator, UploadUsersOperator
 from luigisbox.retries import RETRY_POLICY
+from luigisbox.uploads import send_users
 from vendor_http.errors import FateUnknown, Invalid, RateLimited, ServerError, TooSlow, Unauthorized, Unreachable
 
 
@@ -116,6 +121,85 @@ class TestUsers:
         with pytest.raises(TooSlow, match="Nothing was stored"):
             self.send(run)
         assert user_sets.live(shop.root, "shop") is None
+
+    def test_nothing_is_sent_that_the_guard_did_not_let_pass(self, shop: Any) -> None:
+        run = shop.audience("one", "u1")
+        judge(run, None, Guard(min_users=2), accept_held=True)
+        with pytest.raises(NotPassed, match="verdict is refuse"):
+            self.send(run)
+        (run / "verdict.json").unlink()
+        with pytest.raises(NotPassed, match="Clear `judge` and `upload`"):
+            self.send(run)
+        assert statuses(shop) == []
+
+    def test_a_damaged_list_of_ids_is_noticed_before_sending(self, shop: Any) -> None:
+        run = shop.audience("one", "u1")
+        (run / "accepted.parquet").write_bytes(b"")
+        with pytest.raises(BadInput, match="Nothing was sent"):
+            self.send(run)
+        assert statuses(shop) == []
+
+    @pytest.mark.parametrize(("age", "kind"), [(1, user_sets.OlderThanLive), (-1, NotPassed)])
+    def test_of_two_at_once_the_second_is_checked_after_the_first(self, shop: Any, age: int, kind: Any) -> None:
+        now = datetime.now(UTC)
+        first = shop.audience("first", *(f"{number:0200d}" for number in range(5_000)), as_of=now)
+        second = shop.audience("second", "u1", as_of=now - timedelta(days=age))
+        shop.box.fault("slow_read", bytes_per_second=2_000_000)
+        with ThreadPoolExecutor(2) as pool:
+            one = pool.submit(send_users, shop.box.client(), shop.root, "shop", first)
+            while not (shop.root / "shop/user_sets/sending.json").exists() and not one.done():
+                threading.Event().wait(0.01)
+            other = pool.submit(send_users, shop.box.client(), shop.root, "shop", second)
+            with pytest.raises(kind):
+                other.result()
+        live = user_sets.live(shop.root, "shop")
+        assert live is not None
+        assert live.name == one.result()["user_set"]
+        assert statuses(shop) == [200]
+        assert not (live.folder.parent / sending.SENDING).exists()
+
+    def test_what_the_vendor_has_is_live_even_if_another_machine_was_newer(
+        self, shop: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        run, client = shop.audience("one", "u1", as_of=datetime.now(UTC) - timedelta(days=1)), shop.box.client()
+        upload = client.upload_users
+        client.upload_users = lambda *whole: (shop.accepted("newer", "u2"), upload(*whole))[1]
+        figures = send_users(client, shop.root, "shop", run)
+        live = user_sets.live(shop.root, "shop")
+        assert live is not None
+        assert live.name == figures["user_set"]
+        assert live.record["run"] == "one"
+        assert "Run the audience again now" in caplog.text
+
+    def test_an_attempt_that_died_is_named_and_replaced(self, shop: Any, caplog: pytest.LogCaptureFixture) -> None:
+        note = shop.root / "shop" / "user_sets" / sending.SENDING
+        run = shop.audience("dead", *(f"{number:0200d}" for number in range(5_000)))
+        shop.box.fault("slow_read", bytes_per_second=1)
+        process = multiprocessing.get_context("spawn").Process(target=_send_users_in_process, args=(run.as_uri(),))
+        process.start()
+        while not note.exists() and process.is_alive():
+            process.join(0.05)
+        process.kill()
+        process.join()
+        shop.box.forget()
+        left = read_json(note)
+        assert (left["run"], left["sha256"]) == ("dead", read_json(run / "manifest.json")["sha256"])
+        shop.box.fault("401")
+        with pytest.raises(Unauthorized):
+            self.send(shop.audience("refused", "u1"))
+        assert read_json(note) == left
+        caplog.clear()
+        self.send(shop.audience("good", "u1"))
+        assert "Luigi's Box may hold that list" in caplog.text
+        assert not note.exists()
+
+    @pytest.mark.parametrize(("faults", "stays"), [(["401"], False), (["500"] * 4, True), (["500", "401"], True)])
+    def test_the_note_stays_while_nobody_knows(self, shop: Any, faults: list[str], stays: bool) -> None:
+        for fault in faults:
+            shop.box.fault(fault)
+        with pytest.raises((Unauthorized, ServerError)):
+            self.send(shop.audience("one", "u1"))
+        assert (shop.root / "shop" / "user_sets" / sending.SENDING).exists() == stays
 
     def test_sending_again_changes_nothing_but_the_record(self, shop: Any) -> None:
         run = shop.audience("one", "u1", "u2")
@@ -252,6 +336,10 @@ class TestTransactions:
         assert [Path(each.name).name for each in lineage.inputs] == [f"transactions-0000{n}.json" for n in (0, 1)]
         assert lineage.outputs[0].name == "shop/interactions"
         assert lineage.outputs[0].outputFacets["outputStatistics"].rowCount == 10
+
+
+def _send_users_in_process(uri: str) -> None:
+    UploadUsersOperator(task_id="upload", publisher="shop", run=uri).execute(context())
 
 
 def _send_in_process(uri: str) -> None:
