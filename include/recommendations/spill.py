@@ -27,7 +27,7 @@ _FIELDS = {
     "no_title": "title",
     "no_image": "image_link",
 }
-_DICTIONARIES = [name for name in SCHEMA.names if name not in ("rank", "url")]
+_DICTIONARIES = ["auth_user_id", "recommendation_type", "updated_at"]
 
 
 @dataclass
@@ -135,8 +135,8 @@ def _count(table: pa.Table, figures: Figures) -> None:
     figures.rows += len(table)
     for problem, column in _FIELDS.items():
         figures.problems[problem] += table[column].null_count
-    first = table.filter(pc.equal(table["rank"], 1))
-    for source, name in ((table, "rows"), (first, "users")):
-        for entry in source["recommendation_type"].value_counts().to_pylist():
+    kinds = table["recommendation_type"]
+    for counted, name in ((kinds, "rows"), (kinds.filter(pc.equal(table["rank"], 1)), "users")):
+        for entry in counted.value_counts().to_pylist():
             counts = figures.types.setdefault(entry["values"], {"users": 0, "rows": 0})
             counts[name] += entry["counts"]

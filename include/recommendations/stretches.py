@@ -122,7 +122,12 @@ def _claim(job: Job, number: int) -> bool:
 
 
 def _with_second_process(job: Job, stretches: list[tuple[int, int, int]]) -> int:
-    """Share the stretches with a child, which finds its task in the work folder: each takes what is left."""
+    """Share the stretches with a child, which finds its task in the work folder: each takes what is left.
+
+    Raises:
+        Odd: either process found something that is not plain.
+        ChildProcessError: the child died, for lack of memory or disk, say.
+    """
     task = Path(job.work) / TASK
     task.write_text(json.dumps({"job": asdict(job), "stretches": stretches}), "utf-8")
     path = os.pathsep.join(filter(None, (str(PROJECT_ROOT), os.environ.get("PYTHONPATH"))))
@@ -134,8 +139,12 @@ def _with_second_process(job: Job, stretches: list[tuple[int, int, int]]) -> int
         except BaseException:
             child.kill()
             raise
+    if child.returncode == GAVE_UP:
+        raise Odd("the second process found something that is not plain")
     if child.returncode != 0:
-        raise Odd("the second process gave up")
+        raise ChildProcessError(
+            f"the second reading process ended with {child.returncode}; nothing was kept, try again"
+        )
     return ignored + int(answer)
 
 

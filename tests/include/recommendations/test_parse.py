@@ -281,6 +281,14 @@ def test_what_either_process_finds_is_said_with_its_byte(
         parse_batch(batch_of(tmp_path, raw.replace(name, name + b"</")), settings(), processes=2)
 
 
+def test_a_dead_second_process_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stretches.sys, "executable", "/bin/false")
+    batch = batch_of(tmp_path, xml([User("a")]))
+    with pytest.raises(ChildProcessError, match="ended with 1"):
+        parse_batch(batch, settings(), processes=2)
+    assert [path.name for path in batch.iterdir()] == ["raw.xml"]
+
+
 def test_a_whole_manifest_is_left_alone(tmp_path: Path) -> None:
     batch = batch_of(tmp_path, xml([User("a")]))
     manifest = parse_batch(batch, settings())
