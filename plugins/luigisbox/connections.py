@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -151,9 +152,9 @@ def _verify(connection: ConnectionLike, extra: Mapping[str, Any]) -> bool | str:
         return True
     if text.lower() == "false":
         return False
-    if "/" in text:
+    if "/" in text and Path(text).exists():
         return text
-    raise _mistake(connection, "verify", f"came {value!r}, must be true, false or the path of a CA file")
+    raise _mistake(connection, "verify", f"came {value!r}, must be true, false or the path of a CA file that exists")
 
 
 def _headers(connection: ConnectionLike, value: Any) -> dict[str, str]:

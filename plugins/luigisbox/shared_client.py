@@ -12,13 +12,15 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from include.errors import ConfigError
+
 if TYPE_CHECKING:
     import httpx
 
 
 @dataclass
 class _Shared:
-    client: "httpx.AsyncClient"
+    opening: "asyncio.Task[httpx.AsyncClient]"
     users: int = 0
 
 
@@ -27,21 +29,35 @@ _clients: dict[tuple[int, bool | str], _Shared] = {}
 
 @asynccontextmanager
 async def shared_client(verify: bool | str) -> AsyncIterator["httpx.AsyncClient"]:
-    """The running loop's client for this kind of TLS verification; it is closed when its last user leaves."""
+    """The running loop's client for this kind of TLS verification; it is closed when its last user leaves.
+
+    Raises:
+        ConfigError: the CA file cannot be used.
+    """
     key = (id(asyncio.get_running_loop()), verify)
-    if key not in _clients:
-        context = await asyncio.to_thread(_context, verify)  # reads many certificates; the loop must not stand still
-        if key not in _clients:
-            _clients[key] = _Shared(_new(context))
-    shared = _clients[key]
+    shared = _clients.get(key)
+    if shared is None:
+        shared = _clients[key] = _Shared(asyncio.create_task(_open(verify)))
     shared.users += 1
     try:
-        yield shared.client
+        yield await asyncio.shield(shared.opening)
     finally:
         shared.users -= 1
         if not shared.users:
             del _clients[key]
-            await shared.client.aclose()
+            await _close(shared.opening)
+
+
+async def _open(verify: bool | str) -> "httpx.AsyncClient":
+    """Open a client; reading many certificates takes long, and the loop must not stand still."""
+    return _new(await asyncio.to_thread(_context, verify))
+
+
+async def _close(opening: "asyncio.Task[httpx.AsyncClient]") -> None:
+    opening.cancel()
+    (opened,) = await asyncio.gather(opening, return_exceptions=True)
+    if not isinstance(opened, BaseException):
+        await opened.aclose()
 
 
 def _new(context: ssl.SSLContext) -> "httpx.AsyncClient":
@@ -61,6 +77,9 @@ def _context(verify: bool | str) -> ssl.SSLContext:
 
     if isinstance(verify, bool):
         return httpx.create_ssl_context(verify=verify)
-    if Path(verify).is_dir():
-        return ssl.create_default_context(capath=verify)
-    return ssl.create_default_context(cafile=verify)
+    try:
+        if Path(verify).is_dir():
+            return ssl.create_default_context(capath=verify)
+        return ssl.create_default_context(cafile=verify)
+    except OSError as error:
+        raise ConfigError(f"verify: {verify}: cannot be used as CA certificates ({error})") from error

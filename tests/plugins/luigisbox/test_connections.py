@@ -49,7 +49,7 @@ def test_extra_fields_may_be_numbers_or_the_forms_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "verify"), [("true", True), ("false", False), ('"False"', False), ('"/ca.pem"', "/ca.pem")]
+    ("value", "verify"), [("true", True), ("false", False), ('"False"', False), ('"/dev/null"', "/dev/null")]
 )
 def test_verification(value: str, verify: bool | str) -> None:
     assert tracker_settings(tracker(extra=f'{{"verify": {value}}}')).verify == verify
@@ -68,6 +68,7 @@ def test_verification(value: str, verify: bool | str) -> None:
         ({"extra": '{"read_seconds": "soon"}'}, "read_seconds: came 'soon'"),
         ({"extra": '{"connect_seconds": "nan"}'}, "connect_seconds"),
         ({"extra": '{"verify": "no"}'}, "verify: came 'no'"),
+        ({"extra": '{"verify": "/no/such/ca.pem"}'}, "verify: came '/no/such/ca.pem'"),
     ],
 )
 def test_mistakes_name_connection_and_field(fields: dict[str, Any], sentence: str) -> None:

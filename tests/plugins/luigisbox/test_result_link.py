@@ -10,6 +10,7 @@ import pytest
 
 from include.errors import ConfigError
 from include.recommendations.freshness import Seen
+from luigisbox import shared_client as shared_client_module
 from luigisbox.connections import LinkAccess
 from luigisbox.result_link import (
     HEAD_BYTES,
@@ -189,6 +190,39 @@ def test_looks_share_a_connection(serve: Serve) -> None:
 
     asyncio.run(looks())
     assert len(peers) == 1
+
+
+def test_many_waits_at_once_open_one_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Any] = []
+    original = shared_client_module._context
+    monkeypatch.setattr(shared_client_module, "_context", lambda verify: (opened.append(verify), original(verify))[-1])
+
+    async def one() -> None:
+        async with shared_client(True):
+            await asyncio.sleep(0.05)
+
+    async def many() -> None:
+        await asyncio.gather(*(one() for _ in range(100)))
+
+    asyncio.run(many())
+    assert opened == [True]
+
+
+def test_a_wait_that_is_cancelled_while_the_client_opens_leaves_nothing() -> None:
+    async def cancelled() -> None:
+        task = asyncio.create_task(look("http://127.0.0.1:9/", LinkAccess()))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(cancelled())
+    assert _clients == {}
+
+
+def test_certificates_that_cannot_be_read() -> None:
+    with pytest.raises(ConfigError, match="verify: /no/such/file"):
+        asyncio.run(look("https://127.0.0.1:9/", LinkAccess(verify="/no/such/file")))
+    assert _clients == {}
 
 
 def test_cookies_are_not_kept(serve: Serve) -> None:
