@@ -63,7 +63,7 @@ class AlreadySent(PipelineError):
         self.entry = entry
 
 
-class FateUnknown(PipelineError):
+class Unsettled(PipelineError):
     """An earlier attempt began and nobody knows how it ended; only a person can say."""
 
     def __init__(self, entry: Entry) -> None:
@@ -106,7 +106,7 @@ class Ledger:
 
         Raises:
             AlreadySent: it was confirmed.
-            FateUnknown: somebody claimed it before and has not said how that ended; it is now ``unknown``.
+            Unsettled: somebody claimed it before and has not said how that ended; it is now ``unknown``.
             PipelineError: it was never prepared.
         """
         with self._transaction() as database:
@@ -115,7 +115,7 @@ class Ledger:
                 return _change(database, entry, state="sending", claimed_by=by, claimed_at=utc_text(datetime.now(UTC)))
             if entry.state == "sending":
                 entry = _change(database, entry, state="unknown", note=f"claimed again by {by}")
-        raise AlreadySent(entry) if entry.state == "confirmed" else FateUnknown(entry)
+        raise AlreadySent(entry) if entry.state == "confirmed" else Unsettled(entry)
 
     def settle(self, publisher: str, sha256: str, state: Outcome, note: str) -> Entry:
         """Say how an attempt ended: ``confirmed``, ``refused``, ``unknown``, or ``prepared`` (no byte left, or a

@@ -3,8 +3,9 @@
 When may a request that went wrong be sent again? Luigi's Box has an upload only once it has the closing boundary:
 
 - No connection, or a connection lost before the closing boundary was handed to the socket: it cannot have it.
-- An answer 4xx or 503: it refuses it, so it is not stored.
-- An answer 500, 502, 504 (or any other 5xx), or no answer, after the closing boundary: it may be stored, or not.
+- An answer 4xx: it refuses it, so it is not stored.
+- An answer 5xx, or no answer, after the closing boundary: it may be stored, or not. That goes for 503 too: a gateway
+  may say so after what is behind it took the file.
 
 Users replace the whole list, so sending them twice does no harm: all of that is simply tried again. Transactions
 are added up for ever, so the last case is ``FateUnknown`` and never tried again by itself.
@@ -20,7 +21,7 @@ from typing import Any, cast
 
 import requests
 
-from include.errors import BadInput, PipelineError
+from include.errors import BadInput
 from luigisbox.auth import LuigisBoxAuth
 from luigisbox.body import MultipartBody, Upload
 from vendor_http.errors import (
@@ -212,10 +213,10 @@ class Client:
 
 
 def skew_seconds(response: requests.Response, now: float) -> float | None:
-    """How far the local clock is ahead of the answer's ``Date``, in seconds; None if it has none."""
+    """How far the local clock is ahead of the answer's ``Date``, in seconds; None if it has none, or nonsense."""
     try:
         theirs = parsedate_to_datetime(response.headers["Date"]).timestamp()
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         return None
     return now - (theirs + 0.5)
 
@@ -223,7 +224,7 @@ def skew_seconds(response: requests.Response, now: float) -> float | None:
 def skew_sentence(skew: float | None) -> str:
     """The clock skew as half a sentence; a ``Date`` has whole seconds, so it is good to a second or so."""
     if skew is None:
-        return "their clock is unknown (no Date in the answer)"
+        return "their clock is unknown (no usable Date in the answer)"
     if abs(skew) < 1:
         return "the clocks agree to a second"
     where = "ahead of" if skew > 0 else "behind"
@@ -233,7 +234,7 @@ def skew_sentence(skew: float | None) -> str:
 
 def _upload(room: str, files: Sequence[Path], figures: dict[str, Any], form: str) -> Upload:
     if form not in _CONTENT_TYPES:
-        raise PipelineError(f"{room}: cannot upload format {form!r}; allowed are {', '.join(_CONTENT_TYPES)}")
+        raise BadInput(f"{room}: cannot upload format {form!r}; allowed are {', '.join(_CONTENT_TYPES)}")
     return Upload(
         files=list(files),
         name=f"{room}.{form}",
@@ -248,8 +249,8 @@ def _raise_for_upload(response: requests.Response, path: str, body: MultipartBod
     try:
         _raise_for_status(response, path, skew)
     except ServerError as error:
-        if body.closing and error.status != 503:
-            raise FateUnknown(f"{error} {_UNKNOWN}", status=error.status) from error
+        if body.closing:
+            raise FateUnknown(f"{error} {_UNKNOWN}", status=error.status, retry_after=error.retry_after) from error
         raise
     if not body.closing:
         raise FateUnknown(f"POST {path} answered {response.status_code} before it had the whole file.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from include.errors import BadInput
 from include.publishers.config import load_publisher
 from include.staging import MANIFEST, Ref, read_json, to_path
-from vendor_http.errors import FateUnknown, PermanentError, VendorError
+from vendor_http.errors import PermanentError, TooSlow, TransientError, VendorError
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -126,9 +126,11 @@ def _ref(run: Path, chunk: dict[str, Any]) -> Ref:
 def _send_once(
     client: "Client", ledger: "Ledger", publisher: str, path: Path, chunk: dict[str, Any], by: str
 ) -> float | None:
-    """Seconds it took; None if it was sent before. The ledger notes ``sending`` before the first byte."""
-    from include.transactions.ledger import AlreadySent
-    from include.transactions.ledger import FateUnknown as NobodyKnows
+    """Seconds it took; None if it was sent before. The ledger notes ``sending`` before the first byte.
+
+    Only failures that are known to store nothing leave the file to be sent again; after any other, nobody knows.
+    """
+    from include.transactions.ledger import AlreadySent, Unsettled
 
     sha256 = chunk["sha256"]
     try:
@@ -138,15 +140,16 @@ def _send_once(
         return None
     try:
         receipt = client.upload_transactions(path, chunk)
-    except FateUnknown as error:
-        log.error("%s: %s", path.name, error)  # noqa: TRY400 - the traceback follows with the error that is raised
-        raise NobodyKnows(ledger.settle(publisher, sha256, "unknown", str(error))) from error
     except PermanentError as error:
         ledger.settle(publisher, sha256, "refused", str(error))
         raise
-    except Exception as error:
+    except (TransientError, TooSlow, BadInput) as error:
         ledger.settle(publisher, sha256, "prepared", f"not stored: {error}")
         raise
+    except Exception as error:
+        log.error("%s: %s", path.name, error)  # noqa: TRY400 - the traceback follows with the error that is raised
+        note = f"{type(error).__name__}: {error}"
+        raise Unsettled(ledger.settle(publisher, sha256, "unknown", note)) from error
     ledger.settle(publisher, sha256, "confirmed", f"answered {receipt.status}")
     return receipt.seconds
 

@@ -9,7 +9,7 @@
     │   ├── Invalid              400, 422
     │   ├── Redirected           3xx that is not followed
     │   └── ClientError          any other 4xx
-    ├── TransientError           waiting mends it; certainly nothing was stored
+    ├── TransientError           waiting mends it; nothing was stored, or sending it again does no harm
     │   ├── RateLimited          429
     │   ├── ServerError          5xx
     │   └── Unreachable          no connection, or a lost one
@@ -72,7 +72,7 @@ class ClientError(PermanentError):
 
 
 class TransientError(VendorError):
-    """Waiting mends it; certainly nothing was stored."""
+    """Waiting mends it; nothing was stored, or sending it again does no harm."""
 
 
 class RateLimited(TransientError):
@@ -132,7 +132,7 @@ def _kind(status: int) -> tuple[type[VendorError], str]:
         return Redirected, "The redirect is not followed: set the right host on the connection."
     if 400 <= status < 500:
         return ClientError, "The request is refused."
-    return ServerError, "The vendor has trouble; it is tried again later."
+    return ServerError, "The vendor has trouble."
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -142,7 +142,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return float(value)
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

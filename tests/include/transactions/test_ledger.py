@@ -13,7 +13,7 @@ import pytest
 from include.errors import PipelineError
 from include.staging import Ref
 from include.transactions.__main__ import main
-from include.transactions.ledger import AlreadySent, FateUnknown, Ledger
+from include.transactions.ledger import AlreadySent, Unsettled, Ledger
 
 SHA = "ab" * 32
 REF: Ref = {"uri": "file:///x/transactions-00000.json", "rows": 1234, "bytes": 5678, "sha256": SHA}
@@ -54,7 +54,7 @@ def test_what_was_refused_may_be_sent_again(ledger: Ledger) -> None:
 def test_a_second_claim_makes_the_fate_unknown_and_says_what_to_do(ledger: Ledger) -> None:
     claimed = ledger.claim("shop", SHA, "task 1")
     for _ in range(2):
-        with pytest.raises(FateUnknown, match="Sent twice, its purchases would count twice") as caught:
+        with pytest.raises(Unsettled, match="Sent twice, its purchases would count twice") as caught:
             ledger.claim("shop", SHA, "task 2")
         assert caught.value.entry.state == "unknown"
     sentence = str(caught.value)
@@ -94,7 +94,7 @@ def _try_to_claim(path: Path, name: str) -> str:
     ledger.prepare("shop", REF, name)
     try:
         return ledger.claim("shop", SHA, name).state
-    except FateUnknown:
+    except Unsettled:
         return "unknown"
 
 
@@ -120,7 +120,7 @@ def test_a_process_killed_after_its_claim_leaves_it_on_disk(ledger: Ledger, tmp_
         assert process.stdout.readline() == "claimed\n"
         os.kill(process.pid, signal.SIGKILL)
     assert ledger.entries("shop")[0].state == "sending"
-    with pytest.raises(FateUnknown, match="the killed one"):
+    with pytest.raises(Unsettled, match="the killed one"):
         ledger.claim("shop", SHA, "the next one")
 
 

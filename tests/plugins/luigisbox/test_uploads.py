@@ -260,7 +260,7 @@ class TestTransactions:
         write_json(run / "manifest.json", empty)
         assert self.send(run)["files"] == 0
 
-    @pytest.mark.parametrize("fault", ["reset_after_store", "500", "502"])
+    @pytest.mark.parametrize("fault", ["reset_after_store", "500", "502", "503"])
     def test_an_unknown_fate_is_never_sent_again_by_itself(self, shop: Any, run: Path, fault: str) -> None:
         shop.box.fault(fault)
         with pytest.raises(PipelineError, match=r"include\.transactions settle") as caught:
@@ -281,11 +281,22 @@ class TestTransactions:
         self.settle(shop, "prepared")
         assert self.send(run)["confirmed"] == 2
 
-    @pytest.mark.parametrize("fault", ["429", "503"])
-    def test_a_refusal_for_now_is_tried_again(self, shop: Any, run: Path, fault: str) -> None:
-        shop.box.fault(fault)
+    def test_a_refusal_for_now_is_tried_again(self, shop: Any, run: Path) -> None:
+        shop.box.fault("429")
         assert self.send(run)["confirmed"] == 2
-        assert statuses(shop) == [int(fault), 200, 200]
+        assert statuses(shop) == [429, 200, 200]
+
+    def test_a_failure_that_nobody_foresaw_leaves_an_unknown_fate(
+        self, shop: Any, run: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fails(*_: Any) -> None:
+            raise OverflowError("after the answer")
+
+        monkeypatch.setattr("luigisbox.client.skew_seconds", fails)
+        with pytest.raises(PipelineError, match=r"include\.transactions settle"):
+            self.send(run)
+        assert self.states(shop) == ["unknown", "prepared"]
+        assert statuses(shop) == [200]
 
     def test_a_refusal_for_good_may_be_sent_by_a_later_run(self, shop: Any, run: Path) -> None:
         shop.box.fault("401")
@@ -295,8 +306,8 @@ class TestTransactions:
         assert self.send(run)["confirmed"] == 2
 
     def test_trouble_that_lasts_leaves_the_file_to_a_later_run(self, shop: Any, run: Path) -> None:
-        shop.box.fault("503", times=4)
-        with pytest.raises(ServerError):
+        shop.box.fault("429", times=4)
+        with pytest.raises(RateLimited):
             self.send(run)
         assert self.states(shop) == ["prepared", "prepared"]
         assert self.send(run)["confirmed"] == 2

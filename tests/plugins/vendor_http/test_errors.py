@@ -92,4 +92,5 @@ def test_retry_after_is_seconds_or_a_date() -> None:
     assert retry_after({"Retry-After": formatdate(time() - 60, usegmt=True)}) == 0
     assert retry_after({"Retry-After": "soon"}) is None
     assert retry_after({"Retry-After": "-3"}) is None
+    assert retry_after({"Retry-After": "Mon, 01 Jan 99999999999 00:00:00 GMT"}) is None
     assert retry_after(EMPTY) is None
