@@ -32,10 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def table(entries: Sequence[Entry]) -> str:
     """The entries as lines of text."""
-    lines = [f"{'file':12}  {'state':9}  {'rows':>11}  {'bytes':>13}  {'changed':19}  run, note"]
+    lines = [f"{'file':12}  {'state':9}  {'rows':>11}  {'bytes':>13}  {'changed':19}  run, window, note"]
     lines += [
         f"{entry.sha256[:12]}  {entry.state:9}  {entry.rows:>11,}  {entry.bytes:>13,}  {entry.changed_at[:19]}  "
-        + ", ".join(filter(None, (entry.run, entry.note)))
+        + ", ".join(filter(None, (entry.run, entry.window, entry.note)))
         for entry in entries
     ]
     return "\n".join(lines if entries else [*lines, "(nothing yet)"])

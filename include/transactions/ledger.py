@@ -6,10 +6,14 @@
 
 The key is the content (publisher and SHA-256 of the file), so a re-run, a backfill and a cleared task meet the same
 entry. One SQLite file; a claim is atomic between processes and is on disk before a byte leaves.
+
+The same purchases in other bytes (another format, another file size, one purchase that came late) are other files and
+would count twice too. So each file keeps the window of time its purchases are of, and a file is not claimed while
+another one of an overlapping window was sent, or may have been, that this run does not send as it is.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,7 +32,7 @@ _TABLE = """
         publisher TEXT NOT NULL, sha256 TEXT NOT NULL, state TEXT NOT NULL, uri TEXT NOT NULL, rows INTEGER NOT NULL,
         bytes INTEGER NOT NULL, run TEXT NOT NULL, claimed_by TEXT NOT NULL,
         claimed_at TEXT NOT NULL, note TEXT NOT NULL, prepared_at TEXT NOT NULL, changed_at TEXT NOT NULL,
-        PRIMARY KEY (publisher, sha256)
+        "window" TEXT NOT NULL DEFAULT '', PRIMARY KEY (publisher, sha256)
     ) STRICT
 """
 
@@ -49,6 +53,8 @@ class Entry:
     note: str
     prepared_at: str
     changed_at: str
+    window: str
+    """``start/end`` of the purchases, half-open, in UTC; empty if it was not said when the file was claimed."""
 
     def label(self) -> str:
         """How sentences name the file."""
@@ -79,6 +85,30 @@ class Unsettled(PipelineError):
         self.entry = entry
 
 
+class Overlaps(PipelineError):
+    """Other files with purchases of the same time were sent before, or may have been."""
+
+    def __init__(self, entry: Entry, window: str, others: Sequence[Entry]) -> None:
+        states = ", ".join(f"{other.sha256[:12]} {other.state} ({other.window})" for other in others[:5])
+        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+        super().__init__(
+            f"{entry.label()}: its window {window} overlaps that of {len(others)} file(s) which were sent before, or "
+            f"may have been, and which are not the same today: {states}{more}. Purchases in both would count twice, so "
+            "this file is not sent; a changed format, max_file_bytes or source makes other files of the same "
+            "purchases. To go on, run a window that overlaps none of theirs. If one is unknown or sending and did not "
+            f"arrive, first: python -m include.transactions settle --publisher {entry.publisher} --sha256 … --as "
+            'prepared --why "…"'
+        )
+        self.others = others
+
+
+def window_text(window: Mapping[str, str] | None) -> str:
+    """A window (``start`` and ``end`` in ISO-8601 with a zone) as the ledger keeps it; empty without one."""
+    if not window:
+        return ""
+    return "/".join(utc_text(datetime.fromisoformat(window[key])) for key in ("start", "end"))
+
+
 class Ledger:
     """The ledger in one SQLite file, for any number of processes of one machine."""
 
@@ -91,28 +121,34 @@ class Ledger:
         values = (publisher, ref["sha256"], ref["uri"], ref["rows"], ref["bytes"], run, now, now)
         with self._transaction() as database:
             database.execute(
-                "INSERT INTO files VALUES (?, ?, 'prepared', ?, ?, ?, ?, '', '', '', ?, ?) ON CONFLICT DO NOTHING",
+                "INSERT INTO files VALUES (?, ?, 'prepared', ?, ?, ?, ?, '', '', '', ?, ?, '') ON CONFLICT DO NOTHING",
                 values,
             )
             return _entry(database, publisher, ref["sha256"])
 
-    def claim(self, publisher: str, sha256: str, by: str) -> Entry:
+    def claim(self, publisher: str, sha256: str, by: str, window: str = "", together: Collection[str] = ()) -> Entry:
         """Take a file for sending. When this returns, the claim is on disk and nobody else has it.
 
         Args:
             publisher: name of the publisher.
             sha256: of the file.
             by: who takes it, for people, such as the task's run id.
+            window: of its purchases, from :func:`window_text`; empty: nothing is compared.
+            together: SHA-256 of all files of the run; those may share its window.
 
         Raises:
             AlreadySent: it was confirmed.
+            Overlaps: other files of an overlapping window were sent, or may have been; nothing was changed.
             Unsettled: somebody claimed it before and has not said how that ended; it is now ``unknown``.
             PipelineError: it was never prepared.
         """
         with self._transaction() as database:
             entry = _entry(database, publisher, sha256)
             if entry.state in ("prepared", "refused"):
-                return _change(database, entry, state="sending", claimed_by=by, claimed_at=utc_text(datetime.now(UTC)))
+                if others := _overlapping(database, entry, window, together):
+                    raise Overlaps(entry, window, others)
+                now = utc_text(datetime.now(UTC))
+                return _change(database, entry, state="sending", claimed_by=by, claimed_at=now, window=window)
             if entry.state == "sending":
                 entry = _change(database, entry, state="unknown", note=f"claimed again by {by}")
         raise AlreadySent(entry) if entry.state == "confirmed" else Unsettled(entry)
@@ -139,8 +175,7 @@ class Ledger:
     def entries(self, publisher: str) -> list[Entry]:
         """All entries of a publisher, in the order they were prepared."""
         with self._transaction() as database:
-            query = "SELECT * FROM files WHERE publisher = ? ORDER BY prepared_at, sha256"
-            return [Entry(*row) for row in database.execute(query, (publisher,))]
+            return _entries(database, publisher)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -152,6 +187,8 @@ class Ledger:
             database.execute("BEGIN IMMEDIATE")
             with database:
                 database.execute(_TABLE)
+                if "window" not in [column[1] for column in database.execute("PRAGMA table_info(files)")]:
+                    database.execute("ALTER TABLE files ADD COLUMN \"window\" TEXT NOT NULL DEFAULT ''")
                 yield database
 
 
@@ -160,6 +197,30 @@ def _entry(database: sqlite3.Connection, publisher: str, sha256: str) -> Entry:
     if row is None:
         raise PipelineError(f"publisher {publisher}: the ledger knows no file {sha256[:12]}; prepare it first")
     return Entry(*row)
+
+
+def _entries(database: sqlite3.Connection, publisher: str) -> list[Entry]:
+    query = "SELECT * FROM files WHERE publisher = ? ORDER BY prepared_at, sha256"
+    return [Entry(*row) for row in database.execute(query, (publisher,))]
+
+
+def _overlapping(database: sqlite3.Connection, entry: Entry, window: str, together: Collection[str]) -> list[Entry]:
+    """Files of an overlapping window that the vendor has, or may have, and that are not among ``together``."""
+    return [
+        other
+        for other in _entries(database, entry.publisher)
+        if other.state in ("sending", "confirmed", "unknown")
+        and other.sha256 not in together
+        and _overlap(other.window, window)
+    ]
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Do two windows share a moment? Their texts sort as their times do."""
+    if not (one and other):
+        return False
+    (start, end), (other_start, other_end) = one.split("/"), other.split("/")
+    return start < other_end and other_start < end
 
 
 def _change(database: sqlite3.Connection, entry: Entry, **values: str) -> Entry:

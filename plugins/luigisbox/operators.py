@@ -4,7 +4,7 @@ What they return is also there key by key, so ``upload.output["user_set"]`` work
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -79,16 +79,20 @@ class UploadTransactionsOperator(BaseOperator):
     Args:
         publisher: name of the publisher file. Templated.
         run: URI of the transactions run's folder. Templated.
+        window: ``start`` and ``end`` of the purchases in ISO-8601 with a zone, half-open; with it, purchases that were
+            sent before in other files (a changed format or file size, a window that overlaps) are not sent again, and
+            the task fails. Templated.
     """
 
-    template_fields: Sequence[str] = ("publisher", "run")
+    template_fields: Sequence[str] = ("publisher", "run", "window")
     operator_extra_links = (StagedManifest(),)
     ui_color = "#e8f4ea"
 
-    def __init__(self, *, publisher: str, run: str, **options: Any) -> None:
+    def __init__(self, *, publisher: str, run: str, window: Mapping[str, str] | None = None, **options: Any) -> None:
         super().__init__(**{"retry_policy": RETRY_POLICY, "multiple_outputs": True, **options})
         self.publisher = publisher
         self.run = run
+        self.window = window
         self.manifest_uri = ""
         self.sent: dict[str, Any] = {}
 
@@ -99,7 +103,7 @@ class UploadTransactionsOperator(BaseOperator):
         self.manifest_uri = manifest_uri(self.run)
         client = LuigisBoxHook(load_publisher(self.publisher).luigisbox.connection).client
         by = f"{context['ti'].dag_id}/{context['ti'].task_id} {context['run_id']}"
-        self.sent = send_transactions(client, staging_root(), self.publisher, to_path(self.run), by)
+        self.sent = send_transactions(client, staging_root(), self.publisher, to_path(self.run), by, self.window)
         return self.sent
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> "OperatorLineage[Any, Any]":  # noqa: ARG002
@@ -182,7 +186,7 @@ class WaitForBatchOperator(BaseOperator):
         from dataclasses import replace
 
         from luigisbox.result_link import watch
-        from luigisbox.wait import Outcome, examine, stand_in
+        from luigisbox.wait import Outcome, examine, refuse_superseded, stand_in
         from vendor_http.errors import PermanentError
 
         while True:
@@ -198,6 +202,7 @@ class WaitForBatchOperator(BaseOperator):
                 self.batch = result.as_dict()
                 return self.batch
             wait = result
+            refuse_superseded(wait)
             self.log.info("still waiting: %s", wait.reason)
             if self.deferrable:
                 self.defer(trigger=BatchTrigger(**wait.trigger_arguments()), method_name="resume")

@@ -1,6 +1,7 @@
 """What the upload operators do, apart from Airflow: last checks, the sending, and the notes about it."""
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ from include.staging import MANIFEST, Ref, read_json, to_path
 from vendor_http.errors import PermanentError, TooSlow, TransientError, VendorError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from airflow.providers.openlineage.extractors import OperatorLineage
 
     from include.transactions.ledger import Ledger
@@ -82,7 +85,9 @@ def _send_noted(client: "Client", root: Path, publisher: str, run: Path, manifes
         raise
 
 
-def send_transactions(client: "Client", root: Path, publisher: str, run: Path, by: str) -> dict[str, Any]:
+def send_transactions(
+    client: "Client", root: Path, publisher: str, run: Path, by: str, window: "Mapping[str, str] | None" = None
+) -> dict[str, Any]:
     """Send those files of a transactions run that were not sent before.
 
     Args:
@@ -91,19 +96,24 @@ def send_transactions(client: "Client", root: Path, publisher: str, run: Path, b
         publisher: name.
         run: the run's folder.
         by: who sends, for the ledger.
+        window: ``start`` and ``end`` of the purchases; with it, no purchase is sent again in another file.
 
     Raises:
         PipelineError: of one file nobody knows whether it was stored, now or from an earlier attempt; the sentence
-            says how to settle it. The files after it were not sent.
+            says how to settle it. The files after it were not sent. Or (``Overlaps``) purchases of this window were
+            sent before in other files; nothing was sent.
         VendorError: Luigi's Box did not take one; the files after it were not sent.
     """
-    from include.transactions.ledger import FILE, Ledger
+    from include.transactions.ledger import FILE, Ledger, window_text
 
     manifest = _manifest(run, "transactions")
     ledger = Ledger(root / FILE)
     for chunk in manifest["chunks"]:
         ledger.prepare(publisher, _ref(run, chunk), run.name)
-    seconds = [_send_once(client, ledger, publisher, run / chunk["name"], chunk, by) for chunk in manifest["chunks"]]
+    claim = partial(
+        ledger.claim, by=by, window=window_text(window), together={chunk["sha256"] for chunk in manifest["chunks"]}
+    )
+    seconds = [_send_once(client, ledger, claim, publisher, run / chunk["name"], chunk) for chunk in manifest["chunks"]]
     sent = [each for each in seconds if each is not None]
     figures = {
         "files": len(seconds),
@@ -124,7 +134,7 @@ def _ref(run: Path, chunk: dict[str, Any]) -> Ref:
 
 
 def _send_once(
-    client: "Client", ledger: "Ledger", publisher: str, path: Path, chunk: dict[str, Any], by: str
+    client: "Client", ledger: "Ledger", claim: "Callable[..., Any]", publisher: str, path: Path, chunk: dict[str, Any]
 ) -> float | None:
     """Seconds it took; None if it was sent before. The ledger notes ``sending`` before the first byte.
 
@@ -134,7 +144,7 @@ def _send_once(
 
     sha256 = chunk["sha256"]
     try:
-        ledger.claim(publisher, sha256, by)
+        claim(publisher, sha256)
     except AlreadySent:
         log.info("%s: was sent before, not again", path.name)
         return None

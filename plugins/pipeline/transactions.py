@@ -35,7 +35,7 @@ def past_transactions(the_plan: Any) -> None:
     Args:
         the_plan: what ``plan`` returned; while a DAG is wired, values of tasks are Airflow's ``XComArg``.
     """
-    publisher, run = the_plan["publisher"], the_plan["run"]
-    pull = PullTransactionsOperator(task_id="pull", publisher=publisher, run_folder=run, window=the_plan["window"])
-    upload = UploadTransactionsOperator(task_id="upload", publisher=publisher, run=run, pool="luigisbox")
+    publisher, run, window = the_plan["publisher"], the_plan["run"], the_plan["window"]
+    pull = PullTransactionsOperator(task_id="pull", publisher=publisher, run_folder=run, window=window)
+    upload = UploadTransactionsOperator(task_id="upload", publisher=publisher, run=run, window=window, pool="luigisbox")
     pull >> build(the_plan) >> upload

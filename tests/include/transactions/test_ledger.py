@@ -3,9 +3,11 @@
 import multiprocessing
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from include.errors import PipelineError
 from include.staging import Ref
 from include.transactions.__main__ import main
-from include.transactions.ledger import AlreadySent, Unsettled, Ledger
+from include.transactions.ledger import AlreadySent, Ledger, Unsettled
 
 SHA = "ab" * 32
 REF: Ref = {"uri": "file:///x/transactions-00000.json", "rows": 1234, "bytes": 5678, "sha256": SHA}
@@ -174,3 +176,12 @@ def test_the_command_works_as_it_is_written_in_sentences(command_ledger: Ledger)
     command = [sys.executable, "-m", "include.transactions", "ledger", "--publisher", "shop"]
     finished = subprocess.run(command, capture_output=True, text=True, check=True)
     assert SHA[:12] in finished.stdout
+
+
+def test_a_ledger_from_before_windows_is_taken_over(ledger: Ledger, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "ledger.sqlite"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute('ALTER TABLE files DROP COLUMN "window"')
+    (entry,) = ledger.entries("shop")
+    assert (entry.sha256, entry.window) == (SHA, "")
+    assert ledger.claim("shop", SHA, "task 1", window="2026-03-01/2026-03-02").window == "2026-03-01/2026-03-02"

@@ -15,9 +15,11 @@ from airflow.sdk.execution_time.context import OutletEventAccessors
 from include.audience import sending, user_sets
 from include.audience.guard import NotPassed, judge
 from include.errors import BadInput, NotReady, PipelineError
-from include.publishers.config import Guard
+from include.extract import write_rows
+from include.publishers.config import Guard, Transactions
 from include.staging import read_json, write_json
-from include.transactions.ledger import FILE, Ledger
+from include.transactions.build import build_transactions
+from include.transactions.ledger import FILE, Ledger, Overlaps
 from luigisbox.assets import user_set_accepted
 from luigisbox.operators import UploadTransactionsOperator, UploadUsersOperator
 from luigisbox.retries import RETRY_POLICY
@@ -355,6 +357,86 @@ def _send_users_in_process(uri: str) -> None:
 
 def _send_in_process(uri: str) -> None:
     UploadTransactionsOperator(task_id="upload", publisher="shop", run=uri).execute(context())
+
+
+ROWS = [(f"s{number // 2}", f"p{number}", "u1", f"2026-03-01T{number % 24:02}:00:00Z") for number in range(200)]
+MARCH = {"start": "2026-03-01T00:00:00+00:00", "end": "2026-04-01T00:00:00+00:00"}
+APRIL = {"start": "2026-04-01T00:00:00+00:00", "end": "2026-05-01T00:00:00+00:00"}
+NO_SUMMER_TIME = {"start": "2026-04-01T00:30:00+01:00", "end": "2026-04-02T00:00:00+01:00"}
+
+
+class TestWindows:
+    """Purchases that were sent are not sent again in other files."""
+
+    @pytest.fixture(autouse=True)
+    def _store_of_its_own(self, staging: Path, request: pytest.FixtureRequest) -> None:
+        self.staging, self.salt = staging, request.node.name
+
+    def build(self, name: str, rows: Any, **changes: Any) -> Path:
+        run = self.staging / "shop" / "transactions" / name
+        names = ["session_id", "identity", "user_id", "created_at"]
+        rows = [(f"{self.salt}-{session}", *others) for session, *others in rows]
+        write_rows([rows], names, names, [], run / "raw", 0)
+        settings = {"connection": "w", "sql": "SELECT 1", "max_file_bytes": 10_000, **changes}
+        build_transactions(run, Transactions(**settings))
+        return run
+
+    def send(self, run: Path, window: Any = MARCH) -> dict[str, Any]:
+        operator = UploadTransactionsOperator(task_id="upload", publisher="shop", run=run.as_uri(), window=window)
+        return operator.execute(context())
+
+    @pytest.mark.parametrize(
+        ("rows", "changes", "window"),
+        [
+            (ROWS, {"max_file_bytes": 7_000}, MARCH),
+            (ROWS, {"format": "csv"}, MARCH),
+            ([*ROWS, ("late", "p1", "u1", "2026-03-01T00:00:00Z")], {}, MARCH),
+            (ROWS[:50], {}, {**MARCH, "end": "2026-03-02T00:00:00+00:00"}),
+            (ROWS[150:], {}, NO_SUMMER_TIME),
+        ],
+        ids=["file_size", "format", "late_purchase", "part", "zones"],
+    )
+    def test_other_files_of_the_same_time_are_refused(self, shop: Any, rows: Any, changes: Any, window: Any) -> None:
+        sent = self.send(self.build("one", ROWS))
+        assert sent["confirmed"] > 1
+        shop.box.forget_requests()
+        other = self.build("two", rows, **changes)
+        with pytest.raises(Overlaps, match="Purchases in both would count twice"):
+            self.send(other, window)
+        assert statuses(shop) == []
+
+    def test_the_same_files_are_known_in_any_window(self, shop: Any) -> None:
+        files = self.send(self.build("one", ROWS))["files"]
+        for window in (MARCH, {**MARCH, "end": APRIL["end"]}):
+            again = self.send(self.build("two", ROWS), window)
+            assert (again["confirmed"], again["already_sent"]) == (0, files)
+
+    def test_windows_side_by_side_at_the_same_time(self, shop: Any) -> None:
+        runs = [self.build("one", ROWS), self.build("two", [(f"x{s}", *others) for s, *others in ROWS])]
+        with ThreadPoolExecutor(2) as pool:
+            figures = list(pool.map(self.send, runs, [MARCH, APRIL]))
+        assert all(each["confirmed"] == each["files"] > 1 for each in figures)
+
+    def test_of_two_at_the_same_time_one_is_sent(self, shop: Any) -> None:
+        runs = [self.build("one", ROWS), self.build("two", ROWS, format="csv")]
+        with ThreadPoolExecutor(2) as pool:
+            outcomes = [pool.submit(self.send, run) for run in runs]
+        assert sorted(type(outcome.exception()) for outcome in outcomes if outcome.exception()) == [Overlaps]
+        assert {entry.run for entry in self.confirmed()} in ({"one"}, {"two"})
+
+    def test_a_file_that_did_not_arrive_is_no_hindrance(self, shop: Any) -> None:
+        shop.box.fault("500")
+        with pytest.raises(PipelineError):
+            self.send(self.build("one", ROWS[:50]))
+        with pytest.raises(Overlaps, match="unknown"):
+            self.send(self.build("two", ROWS))
+        ledger = Ledger(self.staging / FILE)
+        (unknown,) = [entry for entry in ledger.entries("shop") if entry.state == "unknown"]
+        ledger.settle("shop", unknown.sha256, "prepared", "a test looked")
+        assert self.send(self.build("two", ROWS))["confirmed"] > 1
+
+    def confirmed(self) -> list[Any]:
+        return [entry for entry in Ledger(self.staging / FILE).entries("shop") if entry.state == "confirmed"]
 
 
 class TestRetries:
