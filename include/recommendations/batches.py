@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from include.recommendations.freshness import FETCH, FRESHNESS, Freshness
+from include.recommendations.freshness import Freshness
+from include.recommendations.layout import ACCEPTED, FETCH, FRESHNESS, list_folder
 from include.staging import MANIFEST, read_json, utc_text, write_json
 
 KEPT = 10
@@ -30,7 +31,7 @@ def latest(root: Path, publisher: str) -> dict[str, Any] | None:
 
 
 def accept(root: Path, publisher: str, batch: Path, user_set_name: str, freshness: Freshness, run: str = "") -> None:
-    """Make this the batch accepted last, for that user set and by that run, and drop the oldest ones.
+    """Note that a run took this batch for a user set, make it the batch accepted last, and drop the oldest ones.
 
     Accepting the same batch for the same list again changes nothing.
     """
@@ -40,6 +41,11 @@ def accept(root: Path, publisher: str, batch: Path, user_set_name: str, freshnes
         return
     fetch = read_json(batch / FETCH) if (batch / FETCH).exists() else {}
     headers = fetch.get("headers", {})
+    accepted_at = utc_text(datetime.now(UTC))
+    note = list_folder(batch, user_set_name) / ACCEPTED
+    if not note.exists():
+        fetched_at = fetch.get("finished_at", accepted_at)
+        write_json(note, {"user_set": user_set_name, "run": run, "fetched_at": fetched_at})
     record = {
         "sha256": manifest["sha256"],
         "uri": batch.as_uri(),
@@ -47,7 +53,7 @@ def accept(root: Path, publisher: str, batch: Path, user_set_name: str, freshnes
         "run": run,
         "verdict": freshness.verdict,
         "sentence": freshness.sentence,
-        "accepted_at": utc_text(datetime.now(UTC)),
+        "accepted_at": accepted_at,
         "fetched_at": fetch.get("finished_at"),
         "etag": headers.get("etag"),
         "last_modified": headers.get("last-modified"),

@@ -12,13 +12,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from include.recommendations.layout import FETCH, FRESHNESS, PARTS, acceptances
 from include.staging import MANIFEST, read_json, write_json
 
 if TYPE_CHECKING:
     from include.audience.user_sets import UserSet
-
-FETCH = "fetch.json"
-FRESHNESS = "freshness.json"
 
 
 @dataclass(frozen=True)
@@ -109,8 +107,8 @@ def judge(
         previous: the list before it.
         latest: the batch accepted last, as ``batches.latest`` gives it.
         run: that judges; a batch it accepted itself stays fresh for it.
-        since: of a run on a schedule, the start of its interval: what is older, or was accepted by a run before,
-            is a batch of the interval before.
+        since: of a run on a schedule, the moment before which nothing counts; what any other run accepted does not
+            count either. Without it, what was accepted for this list stays fresh for it.
         earlier: sha256 of the contents that were judged stale for this list already.
 
     Returns:
@@ -120,8 +118,10 @@ def judge(
     moment = not_before(user_set, since).replace(microsecond=0)
     evidence |= {"not_before": _iso(moment), "on_schedule": since is not None}
     evidence["changed"] = any(sha256 != evidence["sha256"] for sha256 in earlier)
+    own = [each for each in evidence["accepted"] if each["user_set"] == user_set.name]
     stale, fresh = _stale_proofs(evidence, moment), _fresh_proofs(evidence, moment)
-    if evidence["accepted_for"] == user_set.name and (since is None or evidence["accepted_by"] == run):
+    if any(since is None or each["run"] == run for each in own):
+        evidence["taken_before"] = True
         verdict = Freshness("fresh", f"Fresh: this batch was accepted for {user_set.name} before.", evidence)
     elif stale:
         verdict = Freshness("stale", f"Stale: {'; '.join(stale)}.", evidence)
@@ -143,14 +143,13 @@ def _evidence(
 ) -> dict[str, Any]:
     manifest = read_json(batch / MANIFEST)
     headers = read_json(batch / FETCH).get("headers", {}) if (batch / FETCH).exists() else {}
-    same = bool(latest and latest["sha256"] == manifest["sha256"])
     return {
         "sha256": manifest["sha256"],
         "user_set": user_set.name,
         "sent_at": user_set.record["sent_at"],
         "latest_sha256": latest["sha256"] if latest else None,
-        "accepted_for": latest["user_set"] if latest and same else None,
-        "accepted_by": latest["run"] if latest and same else None,
+        "accepted": [read_json(path) for path in acceptances(batch)],
+        "taken_before": False,
         "etag": headers.get("etag"),
         "last_modified": headers.get("last-modified"),
         "updated_at": manifest["updated_at"],
@@ -176,7 +175,7 @@ def _lists(batch: Path, user_set: "UserSet", previous: "UserSet | None") -> dict
     files = {
         "new": str(user_set.ids),
         "old": str(previous.ids),
-        "batch": str(batch / "recommendations" / "*.parquet"),
+        "batch": str(batch / PARTS / "*.parquet"),
     }
     with TemporaryDirectory(prefix=".work-", dir=batch) as work, open_engine(Path(work) / "engine") as database:
         row = database.execute(query, files).fetchone()
@@ -190,11 +189,24 @@ def not_before(user_set: "UserSet", since: datetime | None) -> datetime:
     return max(sent_at, since) if since else sent_at
 
 
+def made_before(evidence: dict[str, Any], moment: datetime) -> bool:
+    """Whether a time in the evidence of a verdict proves that the batch was made before a moment."""
+    times = (_newest(evidence), http_date(evidence["last_modified"]))
+    return any(time < moment.replace(microsecond=0) for time in times if time)
+
+
 def _stale_proofs(evidence: dict[str, Any], moment: datetime) -> list[str]:
     proofs = []
     newest, modified = _newest(evidence), http_date(evidence["last_modified"])
-    if evidence["accepted_for"] is not None:
-        proofs.append(f"the same content was accepted before, for the list {evidence['accepted_for']}")
+    # what was taken for another list after ours was sent may be ours all the same: that proves nothing
+    sent_at = datetime.fromisoformat(evidence["sent_at"])
+    taken = [
+        each["user_set"]
+        for each in evidence["accepted"]
+        if evidence["on_schedule"] or datetime.fromisoformat(each["fetched_at"]) < sent_at
+    ]
+    if taken:
+        proofs.append(f"the same content was accepted before, for the list {', '.join(taken)}")
     if newest and newest < moment:
         proofs.append(f"its newest updated_at, {_iso(newest)}, is before {_iso(moment)}")
     if modified and modified < moment:
@@ -218,7 +230,7 @@ def _fresh_proofs(evidence: dict[str, Any], moment: datetime) -> list[str]:
         proofs.append(f"{evidence['added_present']} of {evidence['added']} users added to the list are in it")
     if evidence["changed"]:
         proofs.append("its content is not what was published when the list had just been sent")
-    if evidence["on_schedule"] and evidence["latest_sha256"] and evidence["accepted_for"] is None:
+    if evidence["on_schedule"] and evidence["latest_sha256"] not in (None, evidence["sha256"]):
         proofs.append("its content differs from the batch accepted last")
     return proofs
 

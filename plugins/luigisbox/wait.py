@@ -28,6 +28,10 @@ class NoBatchInTime(PipelineError):
     """The deadline passed without a fresh batch, and nothing may stand in for it."""
 
 
+class Superseded(PipelineError):
+    """A newer list replaced the one that is waited for, so its batch will not come."""
+
+
 @dataclass(frozen=True)
 class Wait:
     """One wait as it stands: for whose batch, made of which list, till when, and what was refused so far.
@@ -163,6 +167,7 @@ def examine(wait: Wait) -> Outcome | Wait:
 
     Raises:
         PermanentError: the link refuses the credentials, or points to another host.
+        Superseded: the batch may be that of a newer list.
     """
     settings = wait.publisher.batch
     try:
@@ -203,9 +208,42 @@ def _why_not(wait: Wait, batch: Path) -> str | None:
     verdict = freshness.judge(batch, wait.user_set, previous, latest, wait.run, wait.since, earlier)
     if verdict.verdict != "fresh":
         return f"the batch is not fresh: {verdict.sentence}"
+    if not verdict.evidence["taken_before"]:
+        refuse_superseded(wait, verdict.evidence)
     log.info("batch %s is fresh: %s", batch.name[:12], verdict.sentence)
     batches.accept(wait.root, publisher, batch, wait.user_set.name, verdict, wait.run)
     return None
+
+
+def refuse_superseded(wait: Wait, evidence: dict[str, Any] | None = None) -> None:
+    """End a wait for the batch of a list that is no longer the live one.
+
+    Args:
+        wait: as it stands.
+        evidence: of the batch that was found; one that was made before the newer list was sent is let pass.
+
+    Raises:
+        Superseded: nothing proves that the batch was made before.
+    """
+    newer = _newer_list(wait)
+    if newer is None or (evidence and freshness.made_before(evidence, datetime.fromisoformat(newer.record["sent_at"]))):
+        return
+    raise Superseded(
+        f"publisher {wait.publisher.name}: user set {wait.user_set.name} is superseded by {newer.name}, sent at "
+        f"{newer.record['sent_at']}: this list's batch will not come (each upload replaces the list). The run of the "
+        "newer list waits for its batch; a wait that names no list takes the live one once this task is cleared. "
+        f"Last reason: {wait.reason.rstrip('.')}."
+    )
+
+
+def _newer_list(wait: Wait) -> "UserSet | None":
+    """The first list with other content that was accepted after the one that is waited for."""
+    newer, each = None, user_sets.live(wait.root, wait.publisher.name)
+    while each and each.name > wait.user_set.name:  # names begin with the moment of acceptance
+        if each.record["sha256"] != wait.user_set.record["sha256"]:
+            newer = each
+        each = user_sets.previous(wait.root, each)
+    return newer
 
 
 def stand_in(wait: Wait, on_deadline: str) -> Outcome:
@@ -217,7 +255,9 @@ def stand_in(wait: Wait, on_deadline: str) -> Outcome:
 
     Raises:
         NoBatchInTime: nothing may, or can, stand in.
+        Superseded: a newer list is live.
     """
+    refuse_superseded(wait)
     name = wait.publisher.name
     late = (
         f"publisher {name}: no fresh batch of user set {wait.user_set.name} by "

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from include.recommendations import batches
 from include.recommendations.freshness import Freshness
+from include.recommendations.layout import acceptances
 from include.recommendations.parse import parse_batch
 from include.staging import read_json
 from tests.include.recommendations.documents import User, batch_of, settings, xml
@@ -40,6 +41,14 @@ def test_accepting_again_changes_nothing(tmp_path: Path) -> None:
     assert batches.latest(tmp_path, "shop") == first
     batches.accept(tmp_path, "shop", batch, "list-2", FRESH)
     assert (batches.latest(tmp_path, "shop") or {})["user_set"] == "list-2"
+
+
+def test_each_list_keeps_the_run_that_took_the_batch_for_it_first(tmp_path: Path) -> None:
+    batch = accepted(tmp_path, "one")
+    for user_set, run in (("list-2", "run 2"), ("list-2", "run 3"), ("list-1", "run 4")):
+        batches.accept(tmp_path, "shop", batch, user_set, FRESH, run)
+    notes = [read_json(path) for path in acceptances(batch)]
+    assert [(note["user_set"], note["run"]) for note in notes] == [("list-1", ""), ("list-2", "run 2")]
 
 
 def test_old_batches_go_but_never_the_accepted_one(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from include.recommendations.freshness import Freshness, Seen, judge, still_waiting
 from include.recommendations.parse import parse_batch
-from include.staging import read_json
+from include.staging import read_json, write_json
 from tests.include.recommendations.documents import User, batch_of, settings, user_set, xml
 
 SENT_AT = datetime(2026, 11, 20, 9, 0, 0, 500_000, tzinfo=UTC)
@@ -66,6 +66,7 @@ def judged(
     now: tuple[str, ...] = ("a", "b"),
     before: tuple[str, ...] | None = None,
     latest: dict[str, Any] | None = None,
+    accepted: tuple[str, str, str] | None = None,
     since: datetime | None = None,
     earlier: tuple[str, ...] = (),
 ) -> Freshness:
@@ -74,8 +75,9 @@ def judged(
     sha256 = parse_batch(batch, settings())["sha256"]
     if headers is not None:
         (batch / "fetch.json").write_text(json.dumps({"headers": headers}))
-    if latest and latest["sha256"] == "this one":
-        latest = {**latest, "sha256": sha256}
+    if accepted:
+        note = dict(zip(("user_set", "run", "fetched_at"), accepted, strict=True))
+        write_json(batch / f"for-{accepted[0]}" / "accepted.json", note)
     earlier = tuple(sha256 if each == "this one" else each for each in earlier)
     previous = user_set(root, "before", before) if before is not None else None
     found = judge(batch, user_set(root, "now", now), previous, latest, "run 2", since, earlier)
@@ -85,8 +87,9 @@ def judged(
 
 WEEK = datetime(2026, 11, 27, 9, tzinfo=UTC)
 OTHER_BATCH = {"sha256": "other", "user_set": "before", "run": "run 1"}
-FOR_BEFORE = {"sha256": "this one", "user_set": "before", "run": "run 1"}
-FOR_NOW = {"sha256": "this one", "user_set": "now", "run": "run 1"}
+FOR_BEFORE = ("before", "run 1", "2026-11-20T08:00:00+00:00")
+LATE_FOR_BEFORE = ("before", "run 1", "2026-11-20T11:00:00+00:00")
+FOR_NOW = ("now", "run 1", "2026-11-20T12:00:00+00:00")
 OLD, NEW = "2026-11-20T08:59:59", "2026-11-20T09:00:00"
 
 
@@ -107,18 +110,23 @@ OLD, NEW = "2026-11-20T08:59:59", "2026-11-20T09:00:00"
         ({"before": ("a", "c"), "in_batch": ("a",), "updated_at": NEW}, "fresh", "updated_at"),
         ({"before": ("a", "c"), "in_batch": ("a", "b", "c")}, "fresh", "1 of 1 users added"),
         ({"latest": OTHER_BATCH}, "stale", "cannot be proven fresh"),
-        ({"latest": FOR_BEFORE}, "stale", "the same content was accepted before"),
-        ({"latest": FOR_BEFORE, "updated_at": NEW}, "stale", "the same content"),
-        ({"latest": FOR_NOW, "updated_at": OLD}, "fresh", "accepted for now before"),
+        ({"accepted": FOR_BEFORE}, "stale", "the same content was accepted before"),
+        ({"accepted": FOR_BEFORE, "updated_at": NEW}, "stale", "the same content"),
+        ({"accepted": FOR_NOW, "updated_at": OLD}, "fresh", "accepted for now before"),
+        ({"accepted": FOR_NOW, "latest": OTHER_BATCH}, "fresh", "accepted for now before"),
         ({"latest": {**OTHER_BATCH, "user_set": "now"}, "updated_at": OLD}, "stale", "newest updated_at"),
+        # taken for the list before although that was replaced already: it may well be ours
+        ({"accepted": LATE_FOR_BEFORE, "updated_at": NEW}, "fresh", "updated_at reaches"),
+        ({"accepted": LATE_FOR_BEFORE}, "stale", "cannot be proven fresh"),
         ({"earlier": ("other",)}, "fresh", "not what was published when the list had just been sent"),
         ({"earlier": ("this one",)}, "stale", "cannot be proven fresh"),
         ({"earlier": ("other",), "updated_at": OLD}, "stale", "newest updated_at"),
         # a run on a schedule: the batch of the interval before does not count, whoever took it
         ({"since": WEEK, "latest": OTHER_BATCH}, "fresh", "content differs"),
-        ({"since": WEEK, "latest": FOR_NOW}, "stale", "the same content was accepted before"),
-        ({"since": WEEK, "latest": FOR_NOW, "updated_at": "2026-11-28T09:00:00"}, "stale", "the same content"),
-        ({"since": WEEK, "latest": {**FOR_NOW, "run": "run 2"}}, "fresh", "accepted for now before"),
+        ({"since": WEEK, "accepted": FOR_NOW}, "stale", "the same content was accepted before"),
+        ({"since": WEEK, "accepted": FOR_NOW, "updated_at": "2026-11-28T09:00:00"}, "stale", "the same content"),
+        ({"since": WEEK, "accepted": FOR_NOW, "latest": OTHER_BATCH}, "stale", "the same content"),
+        ({"since": WEEK, "accepted": ("now", "run 2", FOR_NOW[2])}, "fresh", "accepted for now before"),
         ({"since": WEEK, "updated_at": "2026-11-27T08:59:59"}, "stale", "is before 2026-11-27T09:00:00Z"),
         ({"since": WEEK, "updated_at": "2026-11-27T09:00:00"}, "fresh", "updated_at reaches"),
         ({"since": WEEK, "headers": {"last-modified": AFTER}}, "stale", "before 2026-11-27T09:00:00Z"),

@@ -21,7 +21,7 @@ from airflow.sdk.exceptions import TaskDeferred
 from include.errors import ConfigError, PipelineError
 from include.recommendations import batches
 from luigisbox.operators import WaitForBatchOperator
-from luigisbox.wait import NoBatchInTime
+from luigisbox.wait import NoBatchInTime, Superseded
 from vendor_http.errors import PermanentError
 
 Serve = Callable[[Callable[[Any], None]], str]
@@ -246,6 +246,52 @@ def test_a_batch_of_the_previous_list(shop: Any, deferrable: bool) -> None:
         Played(deferrable, deadline=soon(1)).run()
     shop.box.publish()
     assert Played(deferrable).run()["users"] == 2
+
+
+class TestSuperseded:
+    """A newer list was accepted while the batch of the one before was waited for."""
+
+    @BOTH
+    def test_the_newer_lists_batch_is_not_taken(self, shop: Any, deferrable: bool) -> None:
+        old = shop.accepted("one", "u1", "u2")
+        newer = shop.sent("two", "u1", "u2", "u3")
+        shop.box.publish()
+        with pytest.raises(Superseded, match=f"superseded by {newer.name}, sent at .*: this list's batch will not"):
+            Played(deferrable, user_set=old.name).run()
+        assert batches.latest(shop.root, "shop") is None
+        assert Played(deferrable).run()["user_set"] == newer.name
+
+    @BOTH
+    def test_a_batch_made_before_the_newer_list_is_taken(self, shop: Any, deferrable: bool) -> None:
+        old = shop.sent("one", "u1", "u2")
+        shop.box.publish()
+        new = NewList(shop, "u1", "u3")
+        first = Played(deferrable, user_set=old.name).run()
+        assert Played(deferrable, user_set=old.name).run() == first
+        new.publish()
+        with pytest.raises(Superseded):
+            Played(deferrable, user_set=old.name).run()
+
+    @BOTH
+    def test_a_wait_does_not_go_on_for_ever(self, shop: Any, deferrable: bool, serve: Serve) -> None:
+        old = shop.accepted("one", "u1")
+        shop.connect("batch_test", host=serve(lambda request: request.reply(404)))
+        shop.accepted("two", "u1", "u2")
+        with pytest.raises(Superseded, match="nothing is published"):
+            Played(deferrable, user_set=old.name).run()
+
+    def test_nothing_stands_in_at_the_deadline(self, shop: Any) -> None:
+        NewList(shop, "u1")
+        later = datetime.now(UTC) + timedelta(seconds=5)
+        options: dict[str, Any] = {"deadline": soon(0.5), "on_deadline": "use_previous"}
+        with pytest.raises(Superseded, match="last changed"):
+            Played(True, meanwhile=lambda _: shop.accepted("two", "u2", sent_at=later), **options).run()
+
+    def test_the_same_list_sent_again_supersedes_nothing(self, shop: Any) -> None:
+        old = shop.accepted("one", "u1", "u2")
+        shop.sent("two", "u1", "u2")
+        shop.box.publish()
+        assert Played(True, user_set=old.name).run()["outcome"] == "fresh"
 
 
 @BOTH
