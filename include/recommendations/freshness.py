@@ -18,6 +18,10 @@ from include.staging import MANIFEST, read_json, write_json
 if TYPE_CHECKING:
     from include.audience.user_sets import UserSet
 
+MANY_ADDED = 20
+MANY_ADDED_SHARE = 0.05
+"""So many users, and so much of the list, must have been added before their absence from the batch tells anything."""
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -118,6 +122,7 @@ def judge(
     moment = not_before(user_set, since).replace(microsecond=0)
     evidence |= {"not_before": _iso(moment), "on_schedule": since is not None}
     evidence["changed"] = any(sha256 != evidence["sha256"] for sha256 in earlier)
+    evidence["lacks_added"] = _lacks_added(evidence, user_set.record["rows"])
     own = [each for each in evidence["accepted"] if each["user_set"] == user_set.name]
     stale, fresh = _stale_proofs(evidence, moment), _fresh_proofs(evidence, moment)
     if any(since is None or each["run"] == run for each in own):
@@ -128,12 +133,7 @@ def judge(
     elif fresh:
         verdict = Freshness("fresh", f"Fresh: {'; '.join(fresh)}.", evidence)
     else:
-        verdict = Freshness(
-            "stale",
-            "Stale: cannot be proven fresh: it has no Last-Modified and no updated_at, nobody who was "
-            "added to the list is in it, and it did not change after the list was sent.",
-            evidence,
-        )
+        verdict = Freshness("stale", f"Stale: cannot be proven fresh: {_doubt(evidence)}.", evidence)
     write_json(batch / FRESHNESS, verdict.as_dict())
     return verdict
 
@@ -228,11 +228,32 @@ def _fresh_proofs(evidence: dict[str, Any], moment: datetime) -> list[str]:
         proofs.append(f"last changed {_iso(modified)}, not before {_iso(moment)}")
     if evidence["added_present"]:
         proofs.append(f"{evidence['added_present']} of {evidence['added']} users added to the list are in it")
+    if evidence["lacks_added"]:  # then a change of the content tells nothing of the list
+        return proofs
     if evidence["changed"]:
         proofs.append("its content is not what was published when the list had just been sent")
     if evidence["on_schedule"] and evidence["latest_sha256"] not in (None, evidence["sha256"]):
         proofs.append("its content differs from the batch accepted last")
     return proofs
+
+
+def _lacks_added(evidence: dict[str, Any], rows: int) -> bool:
+    """Whether none of so many added users is in the batch that it is likelier to be of the list before.
+
+    Not proof enough against a time: the vendor recommends only to users who were active of late, and new ones may
+    never have been.
+    """
+    added = evidence["added"] or 0
+    return added >= max(MANY_ADDED, rows * MANY_ADDED_SHARE) and not evidence["added_present"]
+
+
+def _doubt(evidence: dict[str, Any]) -> str:
+    if evidence["lacks_added"]:
+        return f"it has no Last-Modified and no updated_at, and none of the {evidence['added']} added users is in it"
+    return (
+        "it has no Last-Modified and no updated_at, nobody who was added to the list is in it, and it did not change "
+        "after the list was sent"
+    )
 
 
 def _newest(evidence: dict[str, Any]) -> datetime | None:

@@ -108,4 +108,6 @@ def user_set(root: Path, name: str, ids: Sequence[str], recipients: Sequence[str
     columns = {"auth_user_id": [pair[0] for pair in pairs], "recipient": [pair[1] for pair in pairs]}
     table = pa.table({key: pa.array(values, pa.string()) for key, values in columns.items()})
     pq.write_table(table, folder / "ids.parquet")
-    return UserSet(folder, name, {"name": name, "sha256": name, "sent_at": "2026-11-20T09:00:00.500Z"})
+    return UserSet(
+        folder, name, {"name": name, "rows": len(ids), "sha256": name, "sent_at": "2026-11-20T09:00:00.500Z"}
+    )

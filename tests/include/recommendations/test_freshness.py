@@ -93,6 +93,12 @@ FOR_NOW = ("now", "run 1", "2026-11-20T12:00:00+00:00")
 OLD, NEW = "2026-11-20T08:59:59", "2026-11-20T09:00:00"
 
 
+SOME = ("a", "b")
+MANY = tuple(f"new-{number:02d}" for number in range(20))
+GROWN: dict[str, Any] = {"before": SOME, "now": SOME + MANY, "earlier": ("other",)}
+HUGE = tuple(f"old-{number:03d}" for number in range(400))
+
+
 @pytest.mark.parametrize(
     ("evidence", "verdict", "why"),
     [
@@ -121,6 +127,14 @@ OLD, NEW = "2026-11-20T08:59:59", "2026-11-20T09:00:00"
         ({"earlier": ("other",)}, "fresh", "not what was published when the list had just been sent"),
         ({"earlier": ("this one",)}, "stale", "cannot be proven fresh"),
         ({"earlier": ("other",), "updated_at": OLD}, "stale", "newest updated_at"),
+        # many were added and none of them is in it: a change is no proof then, a time is
+        (GROWN, "stale", "none of the 20 added users is in it"),
+        ({**GROWN, "since": WEEK, "latest": OTHER_BATCH}, "stale", "none of the 20 added users is in it"),
+        ({**GROWN, "updated_at": NEW}, "fresh", "updated_at reaches"),
+        ({**GROWN, "headers": {"last-modified": AFTER}}, "fresh", "last changed"),
+        ({**GROWN, "in_batch": ("a", MANY[0])}, "fresh", "1 of 20 users added"),
+        ({**GROWN, "now": SOME + MANY[1:]}, "fresh", "not what was published"),
+        ({**GROWN, "before": SOME + HUGE, "now": SOME + HUGE + MANY}, "fresh", "not what was published"),
         # a run on a schedule: the batch of the interval before does not count, whoever took it
         ({"since": WEEK, "latest": OTHER_BATCH}, "fresh", "content differs"),
         ({"since": WEEK, "accepted": FOR_NOW}, "stale", "the same content was accepted before"),
