@@ -52,6 +52,7 @@ class Settings:
     """Where a tracker is reached, with which key, and how patiently.
 
     ``base_url`` has scheme, host and port only. ``upload_seconds`` is the vendor's limit for one upload to arrive.
+    ``connection`` is what sentences call the place where people mend these settings.
     """
 
     base_url: str
@@ -61,6 +62,7 @@ class Settings:
     upload_seconds: float = 600.0
     timeouts: Timeouts = field(default_factory=Timeouts)
     verify: bool | str = True
+    connection: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ class Client:
         headers, before = {"Content-Type": "application/json; charset=utf-8"}, self._clock()
         with self._session() as session, session.post(url, headers=headers, auth=self._auth, stream=True) as response:
             skew = skew_seconds(response, (before + self._clock()) / 2)
-            _raise_for_status(response, path, skew)
+            self._raise_for_status(response, path, skew)
         return (
             f"{self.settings.base_url} is reachable and accepts the key of tracker {self.settings.tracker}; "
             f"{skew_sentence(skew)}."
@@ -173,6 +175,8 @@ class Client:
             raise TooSlow(
                 f"{upload.name}: {upload.bytes:,} bytes would take {upload.bytes / self.bytes_per_second:.0f} s at the "
                 f"{self.bytes_per_second / 1e6:.3g} MB/s of the last upload; allowed are {limit:g} s. Nothing was sent."
+                " Send less (a narrower audience, format: csv); or, if the line has become faster, raise upload_seconds"
+                " in the extra fields of the connection for one run, so that the speed is measured anew."
             )
 
     def _send(self, path: str, upload: Upload, number: int) -> Receipt:
@@ -180,7 +184,7 @@ class Client:
         body = MultipartBody(upload, self.settings.upload_seconds, self.settings.timeouts.read)
         started_at, begin = _utc(self._clock()), time.monotonic()
         with self._session() as session, self._post(session, path, body) as response:
-            _raise_for_upload(response, path, body, skew_seconds(response, self._clock()))
+            self._raise_for_upload(response, path, body, skew_seconds(response, self._clock()))
             answer = {"status": response.status_code, "said": detail(_first_bytes(response))}
         seconds = time.monotonic() - begin
         if upload.bytes >= SPEED_FROM_BYTES:
@@ -207,6 +211,28 @@ class Client:
             if late := body.late():
                 raise late from error
             raise Unreachable(f"{error} {body.sent:,} bytes were sent; nothing was stored.") from error
+
+    def _raise_for_upload(
+        self, response: requests.Response, path: str, body: MultipartBody, skew: float | None
+    ) -> None:
+        """Sort an answer into stored, not stored, and unknown; see the head of this module."""
+        try:
+            self._raise_for_status(response, path, skew)
+        except ServerError as error:
+            if body.closing:
+                raise FateUnknown(f"{error} {_UNKNOWN}", status=error.status, retry_after=error.retry_after) from error
+            raise
+        if not body.closing:
+            raise FateUnknown(f"POST {path} answered {response.status_code} before it had the whole file.")
+
+    def _raise_for_status(self, response: requests.Response, path: str, skew: float | None) -> None:
+        if 200 <= response.status_code < 300:
+            return
+        error = error_for_status(response.status_code, "POST", path, _first_bytes(response), response.headers)
+        if isinstance(error, Unauthorized):
+            where = f" Connection: {self.settings.connection}." if self.settings.connection else ""
+            raise Unauthorized(f"{error}{where} Clock: {skew_sentence(skew)}.", status=error.status)
+        raise error
 
     def _session(self) -> VendorSession:
         return VendorSession(self.settings.timeouts, self.settings.verify)
@@ -242,27 +268,6 @@ def _upload(room: str, files: Sequence[Path], figures: dict[str, Any], form: str
         bytes=int(figures["bytes"]),
         sha256=str(figures["sha256"]),
     )
-
-
-def _raise_for_upload(response: requests.Response, path: str, body: MultipartBody, skew: float | None) -> None:
-    """Sort an answer into stored, not stored, and unknown; see the head of this module."""
-    try:
-        _raise_for_status(response, path, skew)
-    except ServerError as error:
-        if body.closing:
-            raise FateUnknown(f"{error} {_UNKNOWN}", status=error.status, retry_after=error.retry_after) from error
-        raise
-    if not body.closing:
-        raise FateUnknown(f"POST {path} answered {response.status_code} before it had the whole file.")
-
-
-def _raise_for_status(response: requests.Response, path: str, skew: float | None) -> None:
-    if 200 <= response.status_code < 300:
-        return
-    error = error_for_status(response.status_code, "POST", path, _first_bytes(response), response.headers)
-    if isinstance(error, Unauthorized):
-        raise Unauthorized(f"{error} Clock: {skew_sentence(skew)}.", status=error.status)
-    raise error
 
 
 def _first_bytes(response: requests.Response) -> bytes:

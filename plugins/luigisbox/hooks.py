@@ -1,6 +1,7 @@
 """The Airflow hooks: a connection looked up when it is needed, and the client behind it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,8 @@ class LuigisBoxHook(BaseHook):
             from luigisbox.client import Client
             from luigisbox.connections import tracker_settings
 
-            self._client = Client(tracker_settings(self.get_connection(self.luigisbox_conn_id)), self._retry)
+            settings = tracker_settings(self.get_connection(self.luigisbox_conn_id))
+            self._client = Client(replace(settings, connection=self.luigisbox_conn_id), self._retry)
         return self._client
 
     def get_conn(self) -> "Client":

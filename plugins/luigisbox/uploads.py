@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.openlineage.extractors import OperatorLineage
 
+    from include.audience.user_sets import UserSet
     from include.transactions.ledger import Ledger
     from luigisbox.client import Client, Receipt
 
@@ -48,6 +49,7 @@ def send_users(client: "Client", root: Path, publisher: str, run: Path) -> dict[
         user_sets.refuse_if_older(live, manifest["as_of"])
         guard.require_passed(run, live)
         sending.check_accepted(run)
+        _expect_speed(client, live)
         receipt = _send_noted(client, root, publisher, run, manifest)
         answer = {**receipt.answer, "seconds": receipt.seconds, "attempts": receipt.attempts}
         user_set = user_sets.accept(
@@ -64,6 +66,15 @@ def send_users(client: "Client", root: Path, publisher: str, run: Path) -> dict[
         "seconds": receipt.seconds,
         "attempts": receipt.attempts,
     }
+
+
+def _expect_speed(client: "Client", live: "UserSet | None") -> None:
+    """Tell the client how fast the live list went, so that one that cannot be through in time is not begun."""
+    from luigisbox.client import SPEED_FROM_BYTES
+
+    seconds = live.record["answer"].get("seconds") if live else None
+    if live and seconds and live.record["bytes"] >= SPEED_FROM_BYTES and client.bytes_per_second is None:
+        client.bytes_per_second = live.record["bytes"] / seconds
 
 
 def _send_noted(client: "Client", root: Path, publisher: str, run: Path, manifest: dict[str, Any]) -> "Receipt":

@@ -141,6 +141,26 @@ class TestUsers:
             self.send(run)
         assert statuses(shop) == []
 
+    def test_a_list_that_cannot_be_through_in_time_is_not_begun(
+        self, shop: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("luigisbox.client.SPEED_FROM_BYTES", 100)
+        self.send(shop.audience("one", *(f"u{number}" for number in range(10))))
+        live = user_sets.live(shop.root, "shop")
+        assert live is not None
+        assert live.record["answer"]["seconds"] > 0
+        write_json(live.folder / "record.json", {**live.record, "answer": {**live.record["answer"], "seconds": 599}})
+        shop.box.forget_requests()
+        with pytest.raises(TooSlow, match=r"of the last upload; allowed are 600 s\. Nothing was sent"):
+            self.send(shop.audience("two", *(f"u{number}" for number in range(20))))
+        assert statuses(shop) == []
+        assert not (live.folder.parent / sending.SENDING).exists()
+
+    def test_a_refused_key_names_the_connection(self, shop: Any) -> None:
+        shop.box.fault("401")
+        with pytest.raises(Unauthorized, match=r"Connection: luigisbox_test\. Clock: the clocks agree"):
+            self.send(shop.audience("one", "u1"))
+
     @pytest.mark.parametrize(("age", "kind"), [(1, user_sets.OlderThanLive), (-1, NotPassed)])
     def test_of_two_at_once_the_second_is_checked_after_the_first(self, shop: Any, age: int, kind: Any) -> None:
         now = datetime.now(UTC)
