@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any
 from include.engine import open_engine
 from include.errors import BooksDoNotBalance, PipelineError
 from include.publishers import config
+from include.recommendations.layout import COVERAGE, PARTS, RECIPIENTS, list_folder, part_name
 from include.staging import MANIFEST, atomic_write, read_json, write_json
 
 if TYPE_CHECKING:
     import duckdb
 
     from include.audience.user_sets import UserSet
-
-COVERAGE = "coverage.json"
-RECIPIENTS = "recipients"
 
 
 def reconcile(
@@ -46,7 +44,7 @@ def reconcile(
         BooksDoNotBalance: users went missing between the list and the parts.
     """
     manifest = read_json(batch / MANIFEST)
-    out = batch / f"for-{user_set.name}"
+    out = list_folder(batch, user_set.name)
     with TemporaryDirectory(prefix=".work-", dir=batch) as work, open_engine(Path(work) / "engine") as database:
         _load(database, batch, user_set.ids, len(manifest["parts"]), default_only)
         _write_recipients(database, out / RECIPIENTS, len(manifest["parts"]))
@@ -67,7 +65,7 @@ def _load(database: "duckdb.DuckDBPyConnection", batch: Path, ids: Path, parts: 
     """Tables ``present`` (users of the batch) and ``recipients`` (users of the list, with their part)."""
     database.execute(
         "CREATE TABLE present AS SELECT DISTINCT auth_user_id FROM read_parquet($files) WHERE NOT $nobody",
-        {"files": str(batch / "recommendations" / "*.parquet"), "nobody": default_only},
+        {"files": str(batch / PARTS / "*.parquet"), "nobody": default_only},
     )
     database.execute(
         """
@@ -83,7 +81,7 @@ def _load(database: "duckdb.DuckDBPyConnection", batch: Path, ids: Path, parts: 
 
 def _write_recipients(database: "duckdb.DuckDBPyConnection", folder: Path, parts: int) -> None:
     for part in range(parts):
-        with atomic_write(folder / f"part-{part:03d}.parquet") as temporary:
+        with atomic_write(folder / part_name(part)) as temporary:
             database.execute(
                 """
                 COPY (SELECT auth_user_id, recipient, personalised FROM recipients WHERE part = $part
@@ -120,7 +118,7 @@ def _types(
         FROM own LEFT JOIN expected USING (kind) GROUP BY kind
         """,
         {
-            "files": str(batch / "recommendations" / "*.parquet"),
+            "files": str(batch / PARTS / "*.parquet"),
             "kinds": list(expected),
             "sizes": list(expected.values()),
         },

@@ -14,25 +14,20 @@ from typing import Any
 
 from include.errors import BadInput, BooksDoNotBalance, NotReady
 from include.publishers import config
+from include.recommendations.layout import DEFAULT_SET, FETCH, PARTS, part_name
 from include.recommendations.rows import Refusal, Unfinished, incomplete, refused
 from include.recommendations.spill import Figures, finish_part
 from include.recommendations.stretches import Job, read
 from include.staging import MANIFEST, read_json, ref, sha256_file, utc_text, write_json
 
-PARTS = "recommendations"
-DEFAULT_SET = "default.parquet"
-FETCH = "fetch.json"
 LEFT_OVER_AFTER = 6 * 3600
 """Seconds since a work folder was last written to."""
 
 
-def part_name(part: int) -> str:
-    """The file name of a part."""
-    return f"part-{part:03d}.parquet"
-
-
 def parse_batch(batch: Path, settings: config.Batch, *, processes: int | None = None) -> dict[str, Any]:
     """Cut a raw batch into parts of whole users; returns the manifest.
+
+    A batch that was parsed before is parsed again only if the settings that shape the parts have changed.
 
     ``processes``: 1 or 2; by default 2 for a batch of more than 64 MiB. The parts are the same either way.
     The work folder beside the parts takes about as much disk as the raw batch while it runs.
@@ -41,9 +36,13 @@ def parse_batch(batch: Path, settings: config.Batch, *, processes: int | None = 
         NotReady: the batch is empty or ends before it is whole.
         BadInput: it is foreign, hostile or malformed; byte and reason are said.
     """
+    raw = _raw_file(batch, settings.format)
+    shape = {"format": raw.suffix[1:], "updated_at_time_zone": settings.updated_at_time_zone}
     if (batch / MANIFEST).exists():
-        return read_json(batch / MANIFEST)
-    raw = _raw_file(batch)
+        manifest = read_json(batch / MANIFEST)
+        if len(manifest["parts"]) == settings.parts and shape.items() <= manifest.items():
+            return manifest
+        (batch / MANIFEST).unlink()
     _check_length(batch, raw)
     _sweep(batch)
     with tempfile.TemporaryDirectory(prefix=".work-", dir=batch) as work:
@@ -55,14 +54,15 @@ def parse_batch(batch: Path, settings: config.Batch, *, processes: int | None = 
         except Refusal as refusal:
             raise refused(raw, refusal.offset, refusal.reason) from None
         parts, default, sha256 = _finish(batch, raw, Path(work), settings.parts)
-    manifest = _manifest(batch, raw, sha256, parts, default)
+    manifest = _manifest(batch, raw, sha256, parts, default) | shape
     manifest["problems"]["ignored_fields"] = ignored
     write_json(batch / MANIFEST, manifest)
     return manifest
 
 
-def _raw_file(batch: Path) -> Path:
-    for name in ("raw.xml", "raw.json"):
+def _raw_file(batch: Path, form: str) -> Path:
+    """The raw batch; if the same bytes were fetched in both formats, that of the settings."""
+    for name in (f"raw.{form}", "raw.xml", "raw.json"):
         if (batch / name).exists():
             return batch / name
     raise BadInput(f"{batch}: neither raw.xml nor raw.json is there; the fetch did not finish. Clear the wait task.")
@@ -109,6 +109,8 @@ def _finish(batch: Path, raw: Path, work: Path, parts: int) -> tuple[list[Figure
         figures = list(pool.map(partial(finish_part, work), range(parts + 1), paths))
     if not figures[-1].rows:
         paths[-1].unlink()
+    for path in set((batch / PARTS).glob("part-*.parquet")) - set(paths):  # of other settings
+        path.unlink(missing_ok=True)
     return figures[:-1], figures[-1], sha256.result()
 
 
@@ -127,7 +129,6 @@ def _manifest(batch: Path, raw: Path, sha256: str, parts: list[Figures], default
         raise BooksDoNotBalance(f"{raw}: users do not add up: {books}. Report this; the raw file is kept.")
     return {
         "kind": "batch",
-        "format": raw.suffix[1:],
         "sha256": sha256,
         "bytes": raw.stat().st_size,
         "rows": sum(part.rows for part in parts),

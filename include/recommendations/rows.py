@@ -101,14 +101,9 @@ def incomplete(raw: Path, offset: int, reason: str) -> NotReady:
 
 
 def user_key(auth_user_id: str) -> int:
-    """A stable 64-bit hash of an id; DuckDB's ``md5_number_upper`` gives the same number."""
+    """A stable 64-bit hash of an id, modulo the number of parts that of its part; DuckDB's ``md5_number_upper``."""
     digest = hashlib.md5(auth_user_id.encode(), usedforsecurity=False).digest()
     return int.from_bytes(digest[:8], "little")
-
-
-def part_of(auth_user_id: str, parts: int) -> int:
-    """Which part a user belongs to, whether or not the batch holds them."""
-    return user_key(auth_user_id) % parts
 
 
 @lru_cache(maxsize=65_536)

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from include.errors import BadInput, NotReady
 from include.recommendations import stretches
 from include.recommendations.parse import parse_batch
-from include.recommendations.rows import SCHEMA, part_of
+from include.recommendations.rows import SCHEMA, user_key
+from include.staging import read_json
 from tests.include.recommendations.documents import (
     Product,
     User,
@@ -94,7 +95,7 @@ def test_whatever_comes_in_comes_out(writer: str, users: list[User]) -> None:
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_each_user_lies_in_the_part_of_its_hash(tmp_path: Path, writer: str) -> None:
+def test_each_user_lies_in_the_user_key_its_hash(tmp_path: Path, writer: str) -> None:
     write, suffix = WRITERS[writer]
     users = [User(f"user-{n}") for n in range(50)]
     batch = batch_of(tmp_path, write(users), suffix)
@@ -102,7 +103,7 @@ def test_each_user_lies_in_the_part_of_its_hash(tmp_path: Path, writer: str) -> 
     for number, part in enumerate(manifest["parts"]):
         table = pq.read_table(batch / part["name"])
         assert table.schema.equals(SCHEMA)
-        assert {part_of(name, 4) for name in table["auth_user_id"].to_pylist()} == {number}
+        assert {user_key(name) % 4 for name in table["auth_user_id"].to_pylist()} == {number}
         assert (table.num_rows, part["users"]) == (part["rows"], len(set(table["auth_user_id"].to_pylist())))
 
 
@@ -289,11 +290,28 @@ def test_a_dead_second_process_is_not_hidden(tmp_path: Path, monkeypatch: pytest
     assert [path.name for path in batch.iterdir()] == ["raw.xml"]
 
 
+@pytest.mark.parametrize(
+    "changed", [{"parts": 2}, {"parts": 5}, {"updated_at_time_zone": "Europe/Prague"}, {"format": "json"}]
+)
+def test_changed_settings_make_the_same_as_a_new_parse(tmp_path: Path, changed: dict[str, Any]) -> None:
+    users = [User(f"u{number}", updated_at="2026-11-20T09:00:00") for number in range(30)]
+    batches = [batch_of(tmp_path / name, xml(users)) for name in ("again", "new")]
+    parse_batch(batches[0], settings())
+    for batch in batches:
+        if "format" in changed:
+            batch_of(batch, json_lines(users), "json")
+    again, new = (parse_batch(batch, settings(**changed)) for batch in batches)
+    assert again == new == read_json(batches[0] / "manifest.json")
+    files = [sorted(path.name for path in batch.rglob("*")) for batch in batches]
+    assert files[0] == files[1]
+    assert read_parts(batches[0]) == read_parts(batches[1])
+
+
 def test_a_whole_manifest_is_left_alone(tmp_path: Path) -> None:
     batch = batch_of(tmp_path, xml([User("a")]))
     manifest = parse_batch(batch, settings())
     shutil.rmtree(batch / "recommendations")
-    assert parse_batch(batch, settings(parts=9)) == manifest
+    assert parse_batch(batch, settings(poll_seconds=9)) == manifest
 
 
 def test_a_part_may_be_empty(tmp_path: Path) -> None:
