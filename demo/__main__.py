@@ -24,7 +24,7 @@ from demo import warehouse
 from demo.airflow import DONE, Api, environment, prepare_database, wait_until
 from demo.processes import DemoError, free_port, started
 from demo.progress import Progress
-from demo.report import check, summary, table, write
+from demo.report import check, last_error, summary, table, write
 from include.staging import PROJECT_ROOT
 
 CAMPAIGN_SQL = PROJECT_ROOT / "include" / "sql" / "demo_campaign_audience.sql"
@@ -75,7 +75,10 @@ def world(folder: Path, progress: Progress) -> Iterator[World]:
         wait_until(f"the DAGs (see {log})", lambda: airflow.dags() >= DAGS, 120)
         airflow.add_pool("luigisbox", 1, "Uploads to Luigi's Box, one at a time")
         progress.step(f"Airflow at {airflow.url}: scheduler, triggerer and LocalExecutor are healthy")
-        yield World(folder, airflow, sandbox, progress, shop)
+        try:
+            yield World(folder, airflow, sandbox, progress, shop)
+        finally:
+            progress.step("stopping Airflow and the sandbox; this takes some seconds")
 
 
 def _answers(url: str) -> bool:
@@ -120,7 +123,7 @@ def send_history(world: World, months: int) -> None:
         states = Counter(run["state"] for run in runs)
         world.progress.show(f"past transactions: {states['success']} of {months} months sent")
         if states["failed"]:
-            raise DemoError(f"a run of {dag} failed; its logs lie in {world.folder}/airflow/logs")
+            raise DemoError(f"a run of {dag} failed. {last_error(world.folder / 'airflow' / 'logs', dag)}")
         return states["success"] == months
 
     wait_until("the backfill", finished, 600)
@@ -142,7 +145,8 @@ def send_campaign(world: World) -> set[tuple[str, str]]:
         run = next(run for run in world.airflow.runs("campaign") if run["dag_run_id"] == CAMPAIGN_RUN)
         if run["state"] == "failed":
             bad = sorted({task["task_id"] for task in tasks if task["state"] == "failed"})
-            raise DemoError(f"the campaign failed in {', '.join(bad)}; logs lie in {world.folder}/airflow/logs")
+            why = last_error(world.folder / "airflow" / "logs", "campaign")
+            raise DemoError(f"the campaign failed in {', '.join(bad)}. {why}")
         return run["state"] in DONE
 
     wait_until("the campaign", finished, 600)
@@ -196,14 +200,15 @@ def main() -> int:
     parser.add_argument("--months", type=int, default=12, choices=range(1, 13), help="months of purchases to send")
     parser.add_argument("--folder", type=Path, default=PROJECT_ROOT / "build" / "demo", help="where outputs go")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop, signal.default_int_handler)
     try:
         run(arguments.folder.resolve(), arguments.months, arguments.ui)
     except DemoError as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped; nothing was left running.", file=sys.stderr)
+        print("\nStopped.", file=sys.stderr)
         return 130
     return 0
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-GRACE_SECONDS = 20
+GRACE_SECONDS = 10
 
 
 class DemoError(Exception):
@@ -41,7 +41,15 @@ def started(command: Sequence[str], environment: Mapping[str, str], log: Path) -
 
 
 def stop_group(process: subprocess.Popen[bytes]) -> None:
-    """Ask the process group to end, wait, then insist."""
+    """Ask the process group to end, wait, then insist; a Ctrl-C meanwhile does not break it off."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        _stop(process)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
     for stop in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, stop)

@@ -75,6 +75,18 @@ def _household(deliveries: Path) -> dict[str, Any]:
     raise DemoError(f"no personalised recipient in the feed below {deliveries}")
 
 
+def last_error(logs: Path, dag_id: str) -> str:
+    """What the newest failed task of a DAG said, and where its log is."""
+    for log in sorted(
+        logs.glob(f"dag_id={dag_id}/**/attempt=*.log"), key=lambda path: path.stat().st_mtime, reverse=True
+    ):
+        for line in reversed(log.read_text("utf-8").splitlines()):
+            if '"error_detail"' in line:
+                error = json.loads(line)["error_detail"][0]
+                return f"{error['exc_type']}: {error['exc_value']}\nThe log: {log}"
+    return f"The logs lie in {logs}."
+
+
 def check(figures: dict[str, Any]) -> None:
     """Hold every sum against another that was counted elsewhere.
 

@@ -117,6 +117,14 @@ class Guard(Section):
         description="the share of an id shape (digits, e-mail, uuid, other) moved by more points than this: held",
     )
 
+    @model_validator(mode="after")
+    def _holds_before_it_refuses(self) -> "Guard":
+        for what in ("shrink", "grow", "reject"):
+            hold, refuse = getattr(self, f"hold_{what}_percent"), getattr(self, f"refuse_{what}_percent")
+            if hold > refuse:
+                raise ValueError(f"hold_{what}_percent {hold:g} must not be above refuse_{what}_percent {refuse:g}")
+        return self
+
 
 class Transactions(Warehouse):
     """Past purchases: columns session_id, identity, user_id, created_at, one row a bought product."""
@@ -218,13 +226,31 @@ class PythonDelivery(Delivery):
 AnyDelivery = Annotated[FeedDelivery | WarehouseDelivery | AssetDelivery | PythonDelivery, Field(discriminator="kind")]
 
 
+def _cron(text: str) -> str:
+    from croniter import croniter
+
+    presets = {"@yearly", "@annually", "@quarterly", "@monthly", "@weekly", "@daily", "@hourly"}
+    if text not in presets and not (5 <= len(text.split()) <= 6 and croniter.is_valid(text)):
+        raise ValueError(f"must be a cron expression such as '0 4 * * *', or one of {', '.join(sorted(presets))}")
+    return text
+
+
+def _cron_or_upload(text: str) -> str:
+    return text if text == AFTER_UPLOAD else _cron(text)
+
+
+AFTER_UPLOAD = "after_upload"
+Cron = Annotated[str, AfterValidator(_cron)]
+CronOrUpload = Annotated[str, AfterValidator(_cron_or_upload)]
+
+
 class Schedules(Section):
     """Cron expressions; without one the DAG runs only when triggered."""
 
     time_zone: TimeZone = "UTC"
-    audience: str | None = None
-    past_transactions: str | None = None
-    recommendations: str | None = Field("after_upload", description="after_upload, a cron expression, or null")
+    audience: Cron | None = None
+    past_transactions: Cron | None = None
+    recommendations: CronOrUpload | None = Field(AFTER_UPLOAD, description="after_upload, a cron expression, or null")
 
 
 class Publisher(Section):

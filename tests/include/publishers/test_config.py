@@ -172,3 +172,39 @@ def test_the_schema_for_editors_is_printed_and_knows_every_key() -> None:
     assert set(schema["properties"]) == set(config.Publisher.model_fields)
     assert "name" not in schema["required"]
     TypeAdapter(dict[str, Any]).validate_python(schema)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"schedule.audience": "0 4 * *"}, "schedule.audience: came '0 4 * *'; Value error, must be a cron expression"),
+        ({"schedule.past_transactions": "hourlyy"}, "schedule.past_transactions: came 'hourlyy'"),
+        ({"schedule.recommendations": "after"}, "schedule.recommendations: came 'after'"),
+        ({"guard.hold_shrink_percent": 60}, "hold_shrink_percent 60 must not be above refuse_shrink_percent 50"),
+    ],
+)
+def test_what_airflow_would_refuse_later_is_said_at_once(folder: Path, change: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(folder, change)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("cron", ["0 4 * * *", "@daily", "@quarterly", "*/5 8-18 * * 1-5"])
+def test_cron_expressions_and_presets_pass(folder: Path, cron: str) -> None:
+    shop = load(folder, {"schedule.audience": cron, "schedule.recommendations": cron})
+    assert shop.schedule.audience == shop.schedule.recommendations == cron
+
+
+def test_two_publishers_of_one_tracker_are_a_mistake(folder: Path) -> None:
+    load(folder, {})
+    (folder / "two.yaml").write_text((folder / "shop.yaml").read_text())
+    with pytest.raises(ConfigError, match="publishers shop, two: all have"):
+        config.check_publishers()
+
+
+def test_a_file_with_a_mistake_does_not_hide_the_others(folder: Path) -> None:
+    load(folder, {})
+    (folder / "bad.yaml").write_text("audience: 3\n")
+    assert [publisher.name for publisher in config.sound_publishers()] == ["shop"]
+    with pytest.raises(ConfigError, match=r"bad\.yaml"):
+        config.check_publishers()
