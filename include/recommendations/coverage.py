@@ -4,6 +4,7 @@ uploaded = personalised + absent is checked; users of the batch that were not up
 counted and never become recipients. Absent users are put into parts by the same hash as those in the batch.
 """
 
+import math
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ def reconcile(
     thresholds: config.Coverage,
     *,
     default_only: bool = False,
+    previous: bool = False,
 ) -> dict[str, Any]:
     """Write ``for-{user set}/recipients/part-NNN.parquet`` and ``coverage.json``; returns the latter's content.
 
@@ -39,10 +41,13 @@ def reconcile(
         settings: how many products each recommendation type should hold.
         thresholds: what to warn of, and what makes ``check`` fail.
         default_only: nobody gets recommendations of their own; only the default set is demanded of the batch.
+        previous: the batch is an earlier one, of another list: users who left since are in it, and fail nothing.
 
     Raises:
         BooksDoNotBalance: users went missing between the list and the parts.
     """
+    if previous:
+        thresholds = thresholds.model_copy(update={"fail_unexpected_percent": math.inf})
     manifest = read_json(batch / MANIFEST)
     out = list_folder(batch, user_set.name)
     with TemporaryDirectory(prefix=".work-", dir=batch) as work, open_engine(Path(work) / "engine") as database:

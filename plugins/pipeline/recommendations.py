@@ -27,7 +27,12 @@ def reconcile(plan: Plan, batch: dict[str, Any]) -> dict[str, Any]:
     publisher, folder = load_publisher(plan["publisher"]), to_path(batch["uri"])
     user_set = user_sets.load(staging_root(), publisher.name, batch["user_set"])
     figures = coverage.reconcile(
-        folder, user_set, publisher.batch, publisher.coverage, default_only=batch["outcome"] == "default_only"
+        folder,
+        user_set,
+        publisher.batch,
+        publisher.coverage,
+        default_only=batch["outcome"] == "default_only",
+        previous=batch["outcome"] == "previous",
     )
     log.info("coverage of batch %s\n%s", batch["sha256"][:12], coverage.table(figures))
     coverage.check(figures)

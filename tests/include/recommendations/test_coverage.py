@@ -113,6 +113,15 @@ def test_thresholds_fail_the_run(tmp_path: Path, thresholds: dict[str, float], f
     assert failure in str(caught.value)
 
 
+def test_who_left_since_the_previous_batch_fails_nothing(tmp_path: Path) -> None:
+    users = [User("a"), User("left"), DEFAULT]
+    found = reconciled(tmp_path / "1", users, ["a", "b"], previous=True)
+    assert found["failures"] == []
+    assert any("1 users of the batch were not uploaded" in sentence for sentence in found["warnings"])
+    found = reconciled(tmp_path / "2", users, ["a", "b"], {"fail_personalised_percent": 51}, previous=True)
+    assert ["fail_personalised_percent is 51" in sentence for sentence in found["failures"]] == [True]
+
+
 def test_the_default_set_is_demanded(tmp_path: Path) -> None:
     found = reconciled(tmp_path, [User("a")], ["a"])
     assert found["failures"] == ["the batch has no default set, and require_default_set is on"]
