@@ -72,9 +72,9 @@ def http_date(text: str | None) -> datetime | None:
     """An HTTP date, to the second, in UTC; None if it is missing or unreadable."""
     try:
         moment = parsedate_to_datetime(text) if text else None
-    except ValueError:
+        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC) if moment else None
+    except (ValueError, OverflowError):  # a year or an offset beyond what a date can hold
         return None
-    return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC) if moment else None
 
 
 def _same(seen: Seen, earlier: Seen) -> str | None:

@@ -20,9 +20,10 @@ from requests.auth import HTTPBasicAuth
 from include.errors import BadInput
 from include.recommendations.batches import batch_folder
 from include.recommendations.freshness import Seen
+from include.recommendations.layout import FETCH
 from include.staging import write_json
 from luigisbox.connections import LinkAccess, is_http
-from luigisbox.result_link import HEAD_BYTES, open_store, public_link, seen_from, store_headers
+from luigisbox.result_link import HEAD_BYTES, length_of, open_store, public_link, seen_from, store_headers
 from vendor_http.errors import Unreachable, error_for_status
 from vendor_http.retry import Retry
 from vendor_http.session import VendorSession
@@ -73,9 +74,9 @@ def _store(
     raw = folder / f"raw.{form}"
     with _opened(url, access) as (status, headers, pieces):
         size, sha256, head = _save(pieces, raw, max_bytes)
-    promised = headers.get("content-length")
-    if promised is not None and int(promised) != size:
-        raise Unreachable(f"GET {public_link(url)}: {size:,} of {int(promised):,} bytes came.")
+    promised = length_of(headers)
+    if promised is not None and promised != size:
+        raise Unreachable(f"GET {public_link(url)}: {size:,} of {promised:,} bytes came.")
     record = {
         "url": public_link(url),
         "status": status,
@@ -84,11 +85,11 @@ def _store(
         "finished_at": _now(),
         "bytes": size,
         "sha256": sha256,
-        "content_length": int(promised) if promised is not None else None,
+        "content_length": promised,
     }
     target = batch_folder(*batch_place, sha256)
     _move(raw, target)
-    write_json(target / "fetch.json", record)
+    write_json(target / FETCH, record)
     return Fetched(folder=target, seen=seen_from(headers, head))
 
 
@@ -122,12 +123,19 @@ def _opened(url: str, access: LinkAccess) -> Iterator[tuple[int, dict[str, str],
     auth = HTTPBasicAuth(*access.basic) if access.basic else None
     with (
         VendorSession(access.timeouts, access.verify) as session,
-        session.get(url, headers=headers, auth=auth, stream=True) as response,
+        _get(session, url, headers, auth) as response,
     ):
         if response.status_code != 200:
             first = next(response.iter_content(4096), b"")
             raise error_for_status(response.status_code, "GET", urlsplit(url).path, first, response.headers)
         yield 200, {name.lower(): value for name, value in response.headers.items()}, _pieces(response, url)
+
+
+def _get(session: VendorSession, url: str, headers: dict[str, str], auth: HTTPBasicAuth | None) -> requests.Response:
+    try:
+        return session.get(url, headers=headers, auth=auth, stream=True)
+    except ValueError as error:
+        raise Unreachable(f"GET {public_link(url)}: it redirects to what is no URL.") from error
 
 
 def _pieces(response: requests.Response, url: str) -> Iterator[bytes]:

@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import logging
 import random
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -21,7 +22,7 @@ from include.errors import ConfigError
 from include.recommendations.freshness import Seen, still_waiting
 from luigisbox.connections import LinkAccess, is_http
 from luigisbox.shared_client import shared_client
-from vendor_http.errors import PermanentError, Redirected, error_for_status
+from vendor_http.errors import PermanentError, Redirected, clean, error_for_status
 from vendor_http.session import MAX_REDIRECTS, check_redirect, origin
 
 HEAD_BYTES = 65_536
@@ -99,8 +100,8 @@ async def look(url: str, access: LinkAccess, known: Seen | None = None) -> Look:
     try:
         async with shared_client(access.verify) as client:
             return await _look_over_http(client, url, access, known)
-    except httpx.HTTPError as error:
-        return Look(reason=f"the link cannot be reached ({type(error).__name__}: {error})")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return Look(reason=clean(f"the link cannot be reached ({type(error).__name__}: {error})"))
 
 
 async def _look_over_http(client: Any, url: str, access: LinkAccess, known: Seen | None) -> Look:
@@ -112,7 +113,10 @@ async def _look_over_http(client: Any, url: str, access: LinkAccess, known: Seen
     for _ in range(MAX_REDIRECTS + 1):
         async with client.stream("GET", url, headers=headers, auth=auth, timeout=limits) as response:
             if response.status_code in _REDIRECTS and "location" in response.headers:
-                url = check_redirect(url, response.headers["location"])
+                try:
+                    url = check_redirect(url, response.headers["location"])
+                except ValueError:
+                    return Look(reason=f"the link redirects (answered {response.status_code}) to what is no URL")
                 continue
             return await _judge_answer(response, url)
     raise Redirected(f"{public_link(url)}: more than {MAX_REDIRECTS} redirects")
@@ -138,14 +142,20 @@ async def _judge_answer(response: Any, url: str) -> Look:
 
 
 def seen_from(headers: Any, head: bytes) -> Seen:
-    """The fingerprint of an answer: validators, length, and the hash of its first 64 KiB."""
-    length = headers.get("content-length")
+    """The fingerprint of an answer: validators that could be sent back, length, and the hash of its first 64 KiB."""
+    etag, modified = headers.get("etag"), headers.get("last-modified")
     return Seen(
-        etag=headers.get("etag"),
-        last_modified=headers.get("last-modified"),
-        length=int(length) if length is not None and length.isdigit() else None,
+        etag=etag if etag and etag.isascii() else None,
+        last_modified=modified if modified and modified.isascii() else None,
+        length=length_of(headers),
         head_sha256=hashlib.sha256(head[:HEAD_BYTES]).hexdigest(),
     )
+
+
+def length_of(headers: Any) -> int | None:
+    """The announced length in bytes; None if it is missing or no number."""
+    text = headers.get("content-length") or ""
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
 
 
 def _conditions(known: Seen | None) -> dict[str, str]:

@@ -23,6 +23,8 @@ BEFORE, SAME_SECOND, AFTER = (f"Fri, 20 Nov 2026 {time} GMT" for time in ("08:59
         (Seen(last_modified=AFTER), None),
         (Seen(last_modified=SAME_SECOND), None),
         (Seen(last_modified="not a date"), None),
+        (Seen(last_modified=AFTER.replace("2026", "9" * 30)), None),
+        (Seen(last_modified="Fri, 31 Dec 9999 23:59:59 -1200"), None),
         (Seen(last_modified=BEFORE), "before 2026-11-20T09:00:00Z"),
         (Seen(etag='"2"', last_modified=BEFORE), "before 2026"),
     ],

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from include.errors import ConfigError
 from include.recommendations.freshness import Seen
 from luigisbox import shared_client as shared_client_module
 from luigisbox.connections import LinkAccess
+from luigisbox.fetch import fetch_batch
 from luigisbox.result_link import (
     HEAD_BYTES,
     Surroundings,
@@ -24,7 +26,8 @@ from luigisbox.result_link import (
     watch,
 )
 from luigisbox.shared_client import _clients, shared_client
-from vendor_http.errors import PermanentError
+from vendor_http.errors import PermanentError, Unreachable
+from vendor_http.retry import Retry
 
 Serve = Callable[[Callable[[Any], None]], str]
 SENT = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -158,6 +161,45 @@ def test_endless_redirects_end(serve: Serve) -> None:
     url = serve(lambda request: request.reply(302, Location="/again"))
     with pytest.raises(PermanentError, match="more than 5 redirects"):
         asyncio.run(look(url, LinkAccess()))
+
+
+@pytest.mark.parametrize(
+    "location", ["http://127.0.0.1:99999999/", "http://[half/", "http://127.0.0.1:port/", "\x7f:/"]
+)
+def test_a_redirect_to_nowhere_is_waited_out(serve: Serve, location: str, tmp_path: Path) -> None:
+    url = serve(lambda request: request.reply(302, Location=location))
+    assert len(asyncio.run(look(url, LinkAccess())).reason.splitlines()) == 1
+    with pytest.raises(Unreachable):
+        fetch_batch(url, LinkAccess(), tmp_path, "shop", "xml", 1000, Retry(attempts=1))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content_Length": "\u00b2"},
+        {"Content_Length": "-1"},
+        {"Content_Length": "9" * 5000},
+        {"Last_Modified": "Fri, 01 May " + "9" * 30 + " 13:00:00 GMT"},
+        {"ETag": '"\u00e1"'},
+        {"Last_Modified": "\u00e1"},
+    ],
+    ids=["superscript", "negative", "endless", "year", "etag", "date"],
+)
+def test_headers_nobody_can_read_stop_no_wait(serve: Serve, headers: dict[str, str], tmp_path: Path) -> None:
+    def answer(request: Any) -> None:
+        request.reply(200, b"x" * 10, **headers)
+        request.close_connection = True
+
+    url = serve(answer)
+    found = asyncio.run(look(url, LinkAccess()))
+    assert len(found.reason.splitlines()) == (0 if found.seen else 1)
+    if found.seen:
+        asyncio.run(look(url, LinkAccess(), found.seen))
+        assert Night().run(url)["status"] == "found"
+    try:
+        assert fetch_batch(url, LinkAccess(), tmp_path, "shop", "xml", 1000, Retry(attempts=1)).seen.etag is None
+    except Unreachable as error:
+        assert len(str(error).splitlines()) == 1
 
 
 def test_waits_share_one_client_that_is_closed_after_the_last() -> None:
