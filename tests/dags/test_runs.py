@@ -16,6 +16,7 @@ import requests
 
 from include.sandbox.server import Running, running
 from include.staging import PROJECT_ROOT
+from include.transactions.ledger import FILE, Ledger
 
 CUSTOMERS, SLEEPERS = 40, 5
 """Customers c00 … c39 buy every month; s0 … s4 never do."""
@@ -156,12 +157,17 @@ def test_the_run_succeeds(runs: dict[str, dict[str, Any]], name: str) -> None:
     assert runs[name]["state"] == "success", failed(runs[name])
 
 
-def test_the_purchases_of_each_window_arrive_once(runs: dict[str, dict[str, Any]], sandbox: Running) -> None:
+def test_the_purchases_of_each_window_arrive_once(
+    runs: dict[str, dict[str, Any]], sandbox: Running, environment: dict[str, str]
+) -> None:
     march, history = (runs[name]["results"]["past_transactions.upload[-1]"] for name in ("march", "history"))
     assert (march["sessions"], march["rows"]) == (CUSTOMERS, 3 * CUSTOMERS)
     assert (history["sessions"], history["rows"]) == (2 * CUSTOMERS, 6 * CUSTOMERS)
     state = requests.get(f"{sandbox.url}/_sandbox/state", timeout=10).json()
     assert (state["sessions"], state["transactions"]) == (3 * CUSTOMERS, 9 * CUSTOMERS)
+    ledger = Ledger(Path(environment["STAGING_URI"].removeprefix("file://")) / FILE)
+    windows = {tuple(moment[:10] for moment in entry.window.split("/")) for entry in ledger.entries("shop")}
+    assert windows == {("2026-03-01", "2026-04-01"), ("2026-01-01", "2026-03-01")}
 
 
 def test_the_audience_is_pulled_in_parts_and_its_books_balance(runs: dict[str, dict[str, Any]]) -> None:
