@@ -20,7 +20,8 @@ curl -X POST "$AIRFLOW/api/v2/dags/campaign/dagRuns" -H "Authorization: Bearer $
 ```
 
 A run id of your own makes a second trigger of the same campaign fail with 409 instead of running twice.
-The list it uploads **replaces** the publisher's live list until the next audience run.
+The list it uploads **replaces** the publisher's live list until the next audience run. With an audience of its own (SQL
+or a list in a file) it is a segment, whose size the guard does not compare.
 """
 
 

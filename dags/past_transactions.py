@@ -15,6 +15,8 @@ Sends the purchases of the run's interval. What is sent is **appended and cannot
 file before its first byte leaves, and a file that was confirmed is never sent again, whoever asks.
 
 * History: start a backfill over the years you have; the pool `luigisbox` keeps the uploads apart.
+* `upload` refused an **overlapping window**: purchases of it were sent in other files. Trigger the DAG with a window
+  that does not overlap.
 * `upload` failed with **unknown**: the connection broke after the whole file had left. Its message says what to check
   at Luigi's Box and how to settle it; nothing is resent by itself.
 """

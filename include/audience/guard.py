@@ -1,9 +1,12 @@
 """May this list replace the live one? The last look before an upload that nobody can undo.
 
 The new list is compared with the last list that was *accepted*; a list that was refused or held leaves that
-baseline alone. ``pass`` goes on, ``hold`` waits for a person, ``refuse`` needs other data or other thresholds.
-The verdict is for exactly one list against exactly one live list; the upload asks for it (:func:`require_passed`).
-Figures and samples are for people; samples are masked, no whole id leaves this room.
+baseline alone. A segment, the audience that one campaign asks for, is another list on purpose: its size and its
+members are not compared, and the next whole list is compared with the last whole one.
+
+``pass`` goes on, ``hold`` waits for a person, ``refuse`` needs other data or other thresholds. The verdict is for
+exactly one list against exactly one live list; the upload asks for it (:func:`require_passed`). Figures and samples
+are for people; samples are masked, no whole id leaves this room.
 """
 
 from collections.abc import Iterator
@@ -16,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 import duckdb
 
 from include.audience.build import ACCEPTED
-from include.audience.user_sets import UserSet
+from include.audience.user_sets import UserSet, last_whole
 from include.books import REJECTS
 from include.engine import open_engine
 from include.errors import PipelineError
@@ -50,6 +53,7 @@ class Verdict:
     sha256: str
     live: str | None
     accepted_by_hand: bool
+    segment: bool
     reasons: list[str]
     figures: dict[str, Any]
     samples: list[str]
@@ -67,10 +71,13 @@ class Verdict:
         """Several lines for a log: the verdict, why, what the lists look like, how to go on."""
         against = f"the live list {self.figures['live']}" if self.figures["live"] else "no live list yet"
         lines = [f"{self.verdict.upper()}: a list of {self.figures['users']:,} users, compared with {against}."]
+        if self.segment:
+            lines.append("It is a segment, asked for by this run: its size and members are not compared.")
         lines += [f"  - {reason}" for reason in self.reasons]
         if self.samples:
             lines.append(f"Samples, masked: {', '.join(self.samples)}")
-        return "\n".join([*lines, *filter(None, [_HOW_TO_GO_ON[self.verdict]])])
+        how = "A person lets it pass: it is uploaded." if self.accepted_by_hand else _HOW_TO_GO_ON[self.verdict]
+        return "\n".join([*lines, *filter(None, [how])])
 
 
 class Finding(NamedTuple):
@@ -80,7 +87,9 @@ class Finding(NamedTuple):
     reason: str
 
 
-def judge(run: Path, live: UserSet | None, settings: Guard, accept_held: bool = False) -> Verdict:
+def judge(
+    run: Path, live: UserSet | None, settings: Guard, accept_held: bool = False, segment: bool = False
+) -> Verdict:
     """Compare the list of a run with the live one; the verdict is also written to ``run/verdict.json``.
 
     Args:
@@ -88,14 +97,17 @@ def judge(run: Path, live: UserSet | None, settings: Guard, accept_held: bool = 
         live: the last accepted list, None if there is none.
         settings: the thresholds of the publisher.
         accept_held: a person has looked at this list: if it is held, it passes. A refused list never does.
+        segment: the list is the audience of one campaign, not the publisher's own.
     """
     manifest = read_json(run / MANIFEST)
+    compared = live if segment or live is None else last_whole(live)
     with open_engine(run / ".guard") as engine:
-        figures = _figures(engine, run, manifest, live)
-        findings = [*_on_its_own(figures, manifest, settings), *_against(figures, settings)]
+        figures = _figures(engine, run, manifest, compared)
+        findings = [*_on_its_own(figures, manifest, settings), *_older(manifest, live), *_looks(figures, settings)]
+        findings += [] if segment else _size(figures, settings)
         found = {finding.verdict for finding in findings}
         outcome: Literal["pass", "hold", "refuse"] = "refuse" if "refuse" in found else "hold" if found else "pass"
-        samples = _samples(engine, run, live) if findings else []
+        samples = _samples(engine, run, compared) if findings else []
     # Refusals first: they decide.
     reasons = [finding.reason for finding in sorted(findings, key=lambda finding: finding.verdict != "refuse")]
     verdict = Verdict(
@@ -103,6 +115,7 @@ def judge(run: Path, live: UserSet | None, settings: Guard, accept_held: bool = 
         sha256=manifest["sha256"],
         live=live.name if live else None,
         accepted_by_hand=accept_held and outcome == "hold",
+        segment=segment,
         reasons=reasons,
         figures=figures,
         samples=samples,
@@ -111,7 +124,7 @@ def judge(run: Path, live: UserSet | None, settings: Guard, accept_held: bool = 
     return verdict
 
 
-def require_passed(run: Path, live: UserSet | None) -> None:
+def require_passed(run: Path, live: UserSet | None) -> Verdict:
     """To be asked just before a list is sent: the verdict, the list or the live list may have changed since.
 
     A list that is the live one already may be sent again: it changes nothing.
@@ -119,6 +132,9 @@ def require_passed(run: Path, live: UserSet | None) -> None:
     Args:
         run: the folder of the audience run, with its manifest and verdict.
         live: the list that is live now.
+
+    Returns:
+        The verdict by which it passes.
 
     Raises:
         NotPassed: there is no verdict, it is not for this list and this live list, or it lets nothing pass.
@@ -134,6 +150,7 @@ def require_passed(run: Path, live: UserSet | None) -> None:
     name = live.name if live else None
     if found.live != name and not (live and live.record["sha256"] == sha256):
         raise _not_passed(run, f"the guard compared it with {found.live or 'no list'}, live is {name or 'none'} now")
+    return found
 
 
 def _not_passed(run: Path, why: str) -> NotPassed:
@@ -163,7 +180,6 @@ def _figures(
     kept = _kept(engine, run / ACCEPTED, live, manifest)
     return figures | {
         "live_users": before,
-        "live_as_of": live.record["as_of"],
         "kept": kept,
         "added": users - kept,
         "removed": before - kept,
@@ -207,22 +223,32 @@ def _on_its_own(figures: dict[str, Any], manifest: dict[str, Any], settings: Gua
     )
 
 
-def _against(figures: dict[str, Any], settings: Guard) -> Iterator[Finding]:
-    """Rules that compare with the live list."""
-    if figures["live"] is None:
-        return
-    if datetime.fromisoformat(figures["as_of"]) < datetime.fromisoformat(figures["live_as_of"]):
+def _older(manifest: dict[str, Any], live: UserSet | None) -> Iterator[Finding]:
+    """Is the list of an earlier moment than the live one, whatever kind that is?"""
+    if live and datetime.fromisoformat(manifest["as_of"]) < datetime.fromisoformat(live.record["as_of"]):
         yield Finding(
             "refuse",
-            f"the list is of {figures['as_of']}, older than the live list's {figures['live_as_of']}; a backfill never "
+            f"the list is of {manifest['as_of']}, older than the live list's {live.record['as_of']}; a backfill never "
             "replaces a newer list, and no key changes that",
         )
+
+
+def _size(figures: dict[str, Any], settings: Guard) -> Iterator[Finding]:
+    """Rules that compare size and members with an accepted list."""
+    if figures["live"] is None:
+        return
     size = f"{figures['live_users']:,} → {figures['users']:,} users"
     yield from _above(figures["shrink_percent"], f"shrunk, {size}", settings, "shrink_percent")
     yield from _above(figures["grow_percent"], f"grown, {size}", settings, "grow_percent")
     for change in ("removed", "added"):
         text = f"{figures[change]:,} ids {change}, measured against the live list's {figures['live_users']:,}"
         yield from _above(figures[f"{change}_percent"], text, settings, "churn_percent")
+
+
+def _looks(figures: dict[str, Any], settings: Guard) -> Iterator[Finding]:
+    """Do the ids look like those of an accepted list?"""
+    if figures["live"] is None:
+        return
     moved = {shape: points for shape, points in figures["shape_points"].items() if points}
     described = ", ".join(f"{shape} {points:+.4g} points" for shape, points in moved.items())
     furthest = max(map(abs, moved.values()), default=0)

@@ -90,6 +90,17 @@ def previous(root: Path, user_set: UserSet) -> UserSet | None:
     return None
 
 
+def last_whole(user_set: UserSet) -> UserSet | None:
+    """This list or the last one before it that is no segment; None if there was none."""
+    name: str | None = user_set.name
+    while name and (user_set.folder.parent / name / RECORD).exists():
+        record = read_json(user_set.folder.parent / name / RECORD)
+        if not record["segment"]:
+            return UserSet(user_set.folder.parent / name, name, record)
+        name = record["previous"]
+    return None
+
+
 def refuse_if_older(live: UserSet | None, as_of: datetime | str) -> None:
     """To be asked just before a list is sent; once the vendor has it, it is too late.
 
@@ -106,7 +117,14 @@ def refuse_if_older(live: UserSet | None, as_of: datetime | str) -> None:
 
 
 def accept(
-    root: Path, publisher: str, run: Path, *, sent_at: datetime, accepted_at: datetime, answer: dict[str, Any]
+    root: Path,
+    publisher: str,
+    run: Path,
+    *,
+    sent_at: datetime,
+    accepted_at: datetime,
+    answer: dict[str, Any],
+    segment: bool = False,
 ) -> UserSet:
     """Record that the vendor took the list of a run, and make it the live one.
 
@@ -121,6 +139,7 @@ def accept(
         sent_at: when the upload began; a batch that was made before it cannot be of this list.
         accepted_at: when the vendor's answer came.
         answer: what the vendor answered, trimmed, for people.
+        segment: the list is the audience of one campaign, not the publisher's own.
 
     Raises:
         BadInput: the run's files are not those of its manifest.
@@ -137,6 +156,7 @@ def accept(
                 "accepted_at": utc_text(accepted_at),
                 "previous": current.name if current else None,
                 "run": run.name,
+                "segment": segment,
                 "answer": answer,
             }
             user_set = _store(folder, run, manifest["accepted"], record)
@@ -196,7 +216,10 @@ def _names(folder: Path) -> list[str]:
 
 
 def _prune(folder: Path) -> None:
-    for name in _names(folder)[:-KEPT]:
+    """Keep the newest lists; if they all are segments, from the last whole list on."""
+    names = _names(folder)
+    whole = [place for place, name in enumerate(names) if not read_json(folder / name / RECORD)["segment"]]
+    for name in names[: min([max(0, len(names) - KEPT), *whole[-1:]])]:
         shutil.rmtree(folder / name)
 
 

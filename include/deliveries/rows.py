@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from include.engine import open_engine
 from include.errors import BadInput
+from include.recommendations import layout
 
 SCHEMA = pa.schema(
     [
@@ -100,8 +101,10 @@ def open_part(batch: Path, recon: Path, part: int, types: list[str] | None) -> I
     Raises:
         BadInput: the part is not there.
     """
-    name = f"part-{part:03d}.parquet"
-    files = {"own": batch / "recommendations" / name, "everybody": recon / "recipients" / name}
+    files = {
+        "own": batch / layout.PARTS / layout.part_name(part),
+        "everybody": recon / layout.RECIPIENTS / layout.part_name(part),
+    }
     for path in files.values():
         if not path.exists():
             raise BadInput(f"{path}: not there; the step that writes it did not finish. Clear the steps before.")
@@ -116,7 +119,7 @@ def open_part(batch: Path, recon: Path, part: int, types: list[str] | None) -> I
 
 
 def _default_set(batch: Path, types: list[str] | None) -> pa.Table:
-    path = batch / "default.parquet"
+    path = batch / layout.DEFAULT_SET
     rows = pq.read_table(path).select(SCHEMA.names[len(RECIPIENT) :]) if path.exists() else _NO_PRODUCTS
     return rows if types is None else rows.filter(pc.is_in(rows["recommendation_type"], pa.array(types, pa.string())))
 

@@ -55,19 +55,11 @@ _ANY_ID = r"^[^?#]*\?(?:[^#]*?[&;])?recommendation_id=(?P<value>[^&;#]+)"
 
 
 Field = str | bytes | None
-
-
-class Block(NamedTuple):
-    """A recommendation type and its products, best first: one list a field, all of the same length.
-
-    Bytes are UTF-8.
-    """
-
-    kind: str
-    items: Sequence[Field]
-    urls: Sequence[Field]
-    titles: Sequence[Field]
-    images: Sequence[Field]
+"""A text; bytes are UTF-8."""
+Columns = tuple[Sequence[Field], Sequence[Field], Sequence[Field], Sequence[Field]]
+"""Item ids, urls, titles and image links of products, in the same order."""
+Sizes = Sequence[tuple[str, int]]
+"""Recommendation types of a user, and how many products each holds."""
 
 
 class Odd(Exception):
@@ -124,9 +116,9 @@ def instant(text: str, zone: str) -> int:
 
 
 class Collector:
-    """Users of one stretch of a batch, kept by part until they are written down together.
+    """Users of one stretch of a batch, and their products, until they are written down together.
 
-    The last bucket, number ``parts``, is the default set's.
+    Users and products come separately, but in the same order.
     """
 
     def __init__(self, parts: int, zone: str) -> None:
@@ -136,10 +128,22 @@ class Collector:
         self.empty()
 
     def empty(self) -> None:
-        """Forget the users, which have been written down."""
-        self.buckets = [_Bucket() for _ in range(self.parts + 1)]
+        """Forget all, which has been written down."""
+        self._ids: list[str] = []
+        self._keys: list[int] = []
+        self._moments: list[int | None] = []
+        self._rows: list[int] = []
+        self._kinds: list[str] = []
+        self._sizes: list[int] = []
+        self._first_ranks: list[int] = []
+        self._products: tuple[list[Field], ...] = ([], [], [], [])
 
-    def add(self, auth_user_id: str, updated_at: str | None, blocks: Sequence[Block]) -> None:
+    def add_products(self, columns: Columns) -> None:
+        """Take products, best first within each type of each user."""
+        for own, column in zip(self._products, columns, strict=True):
+            own += column
+
+    def add_user(self, auth_user_id: str, updated_at: str | None, sizes: Sizes) -> None:
         """Take one user.
 
         Raises:
@@ -147,86 +151,47 @@ class Collector:
         """
         if not auth_user_id:
             raise Odd("a user without auth_user_id")
-        moment = instant(updated_at, self._zone) if updated_at else None
-        key = user_key(auth_user_id)
-        bucket = self.buckets[self.parts if auth_user_id == DEFAULT_USER else key % self.parts]
-        bucket.add(auth_user_id, key, moment, blocks)
-
-
-class _Bucket:
-    """The users of one part, column by column."""
-
-    def __init__(self) -> None:
-        self._ids: list[str] = []
-        self._keys: list[int] = []
-        self._moments: list[int | None] = []
-        self._rows: list[int] = []
-        self._repeated: list[int] = []
-        self._kinds: list[str] = []
-        self._sizes: list[int] = []
-        self._ranks: list[int] = []
-        self._items: list[Field] = []
-        self._urls: list[Field] = []
-        self._titles: list[Field] = []
-        self._images: list[Field] = []
-
-    def add(self, auth_user_id: str, key: int, moment: int | None, blocks: Sequence[Block]) -> None:
-        rows = repeated = 0
-        ranks: dict[str, int] = {}
-        for kind, items, urls, titles, images in blocks:
-            size = len(items)
-            first = ranks.get(kind, 1)
+        next_ranks: dict[str, int] = {}
+        for kind, size in sizes:
+            rank = next_ranks.get(kind, 1)
             if not kind:
                 raise Odd("a recommendation without recommendation_type")
-            if first + size > PRODUCT_LIMIT + 1:
+            if rank + size > PRODUCT_LIMIT + 1:
                 raise Odd(f"more than {PRODUCT_LIMIT} products in one recommendation type")
-            ranks[kind] = first + size
-            rows += size
-            repeated += size - len(set(items))
+            next_ranks[kind] = rank + size
             self._kinds.append(kind)
             self._sizes.append(size)
-            self._ranks.append(first)
-            self._items += items
-            self._urls += urls
-            self._titles += titles
-            self._images += images
+            self._first_ranks.append(rank)
+        self._moments.append(instant(updated_at, self._zone) if updated_at else None)
         self._ids.append(auth_user_id)
-        self._keys.append(key)
-        self._moments.append(moment)
-        self._rows.append(rows)
-        self._repeated.append(repeated)
+        self._keys.append(user_key(auth_user_id))
+        self._rows.append(sum(size for _, size in sizes))
 
-    def users(self) -> pa.RecordBatch:
-        """One row a user (``USERS_SCHEMA``), in the order of the batch."""
-        columns = (np.array(self._keys, np.uint64), self._ids, self._rows, self._repeated, self._moments)
-        arrays = [pa.array(column, field.type) for column, field in zip(columns, USERS_SCHEMA, strict=True)]
-        return pa.record_batch(arrays, schema=USERS_SCHEMA)
+    def by_part(self) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+        """Rows (``SCHEMA``) and users (``USERS_SCHEMA``) of each part in turn, in the order of the batch.
 
-    def rows(self) -> pa.RecordBatch:
-        """One row a product (``SCHEMA``), in the order of the batch.
+        The default set comes last, as if it were part number ``parts``.
 
         Raises:
             Odd: a field is longer than the limit.
         """
-        user_rows = np.array(self._rows, np.int64)
-        sizes = np.array(self._sizes, np.int64)
-        owner = pa.array(np.repeat(np.arange(len(user_rows)), user_rows))
-        block = pa.array(np.repeat(np.arange(len(sizes)), sizes))
-        starts = np.repeat(np.cumsum(sizes) - sizes - np.array(self._ranks, np.int64), sizes)
-        rank = pa.array((np.arange(len(starts)) - starts).astype(np.int16))
-        urls = _text(self._urls)
-        columns = [
-            _text(self._ids).take(owner),
-            _text(self._kinds).take(block),
-            rank,
-            _text(self._items),
-            urls,
-            _text(self._titles),
-            _text(self._images),
-            recommendation_ids(urls),
-            pa.array(self._moments, SCHEMA.field("updated_at").type).take(owner),
-        ]
-        return pa.record_batch(columns, schema=SCHEMA)
+        parts = np.array(self._keys, np.uint64) % np.uint64(self.parts)
+        parts[[number for number, name in enumerate(self._ids) if name == DEFAULT_USER]] = self.parts
+        row_parts = np.repeat(parts, self._rows)
+        rows, users = _sorted(self._row_batch(), row_parts), _sorted(self._user_batch(), parts)
+        bounds = range(self.parts + 2)
+        row_ends, user_ends = (np.searchsorted(np.sort(numbers), bounds) for numbers in (row_parts, parts))
+        for part in bounds[:-1]:
+            yield (
+                rows.slice(row_ends[part], row_ends[part + 1] - row_ends[part]),
+                users.slice(user_ends[part], user_ends[part + 1] - user_ends[part]),
+            )
+
+    def _user_batch(self) -> pa.RecordBatch:
+        repeated = np.bincount(self._block_users(), self._repeated_in_blocks(), len(self._ids)).astype(np.int32)
+        columns = (np.array(self._keys, np.uint64), self._ids, self._rows, repeated, self._moments)
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, USERS_SCHEMA, strict=True)]
+        return pa.record_batch(arrays, schema=USERS_SCHEMA)
 
 
 def _text(values: Sequence[Field]) -> pa.Array:

@@ -47,13 +47,19 @@ def send_users(client: "Client", root: Path, publisher: str, run: Path) -> dict[
     with sending.one_sender(root, publisher):
         live = user_sets.live(root, publisher)
         user_sets.refuse_if_older(live, manifest["as_of"])
-        guard.require_passed(run, live)
+        verdict = guard.require_passed(run, live)
         sending.check_accepted(run)
         _expect_speed(client, live)
         receipt = _send_noted(client, root, publisher, run, manifest)
         answer = {**receipt.answer, "seconds": receipt.seconds, "attempts": receipt.attempts}
         user_set = user_sets.accept(
-            root, publisher, run, sent_at=receipt.started_at, accepted_at=receipt.finished_at, answer=answer
+            root,
+            publisher,
+            run,
+            sent_at=receipt.started_at,
+            accepted_at=receipt.finished_at,
+            answer=answer,
+            segment=verdict.segment,
         )
         sending.end(root, publisher)
     log.info("user set %s accepted: %d users, %.1f s", user_set.name, manifest["rows"], receipt.seconds)

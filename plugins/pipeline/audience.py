@@ -53,7 +53,8 @@ def judge(plan: Plan) -> dict[str, Any]:
 
     run, publisher = to_path(plan["run"]), load_publisher(plan["publisher"])
     live = user_sets.live(staging_root(), publisher.name)
-    verdict = guard.judge(run, live, publisher.guard, plan["accept_held"])
+    segment = bool(plan["sql"] or plan["file"])
+    verdict = guard.judge(run, live, publisher.guard, plan["accept_held"], segment)
     if not verdict.passed:
         raise ListNotPublished(verdict.sentence())
     log.info("%s", verdict.sentence())

@@ -8,6 +8,7 @@ from typing import Any
 from include.deliveries import custom, feed, rows
 from include.errors import BooksDoNotBalance, ConfigError
 from include.publishers.config import AnyDelivery, PythonDelivery, WarehouseDelivery, load_publisher
+from include.recommendations.layout import list_folder
 from include.staging import MANIFEST, read_json, slug, staging_root, to_path, write_json
 from pipeline.plan import Plan
 from warehouse.load import deliver_part as load_part
@@ -49,7 +50,7 @@ def deliver_part(plan: Plan, batch: dict[str, Any], name: str, part: int) -> dic
     publisher = load_publisher(plan["publisher"])
     delivery = _narrowed(publisher.delivery(name), plan["recommendation_types"])
     folder, out = to_path(batch["uri"]), delivery_folder(plan, batch, name)
-    recon = folder / f"for-{batch['user_set']}"
+    recon = list_folder(folder, batch["user_set"])
     if delivery.kind == "feed":
         figures = feed.write_feed_part(folder, recon, part, out, delivery)
     else:

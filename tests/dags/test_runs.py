@@ -194,7 +194,7 @@ def test_the_deliveries_hold_what_the_report_says(
     report = runs["campaign"]["results"]["recommendations.report[-1]"]
     assert report["deliveries"]["feed"]["recipients"] == CUSTOMERS + SLEEPERS
     assert report["deliveries"]["feed"]["default"] == SLEEPERS
-    name = f"{report['batch'][:12]}-for-{report['user_set']}"
+    name = f"{report['batch'][:12]}-for-{report['user_set']}-only-mail-basket"
     folder = Path(environment["STAGING_URI"].removeprefix("file://")) / "shop" / "deliveries" / name / "feed"
     lines = [json.loads(line) for part in sorted(folder.glob("part-*.jsonl")) for line in part.read_text().splitlines()]
     assert {line["recipient"] for line in lines} == {

@@ -179,3 +179,42 @@ def test_a_person_lets_a_held_list_pass_and_never_a_refused_one(tmp_path: Path, 
 )
 def test_masks(value: str, masked: str) -> None:
     assert mask(value) == masked
+
+
+def test_a_segment_may_be_of_any_size_and_leaves_the_whole_lists_their_measure(tmp_path: Path, built: Any) -> None:
+    def accept(run: Path, hours: int, segment: bool) -> user_sets.UserSet:
+        moment = NOON + timedelta(hours=hours)
+        return user_sets.accept(tmp_path, "shop", run, sent_at=moment, accepted_at=moment, answer={}, segment=segment)
+
+    whole = accept(built("whole", LIVE), 0, False)
+    for hour in range(1, 15):  # more than are kept
+        run = built(f"campaign-{hour}", LIVE[: 10 + hour])
+        verdict = judge(run, user_sets.live(tmp_path, "shop"), Guard(), segment=True)
+        assert (verdict.verdict, verdict.segment) == ("pass", True)
+        assert "asked for by this run" in verdict.sentence()
+        accept(run, hour, True)
+    live = user_sets.live(tmp_path, "shop")
+    again = judge(built("next", LIVE[5:]), live, Guard())
+    assert (again.verdict, again.figures["live"]) == ("pass", whole.name)
+    assert judge(built("small", LIVE[:20]), live, Guard()).verdict == "refuse"
+
+
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [([], "the list is empty"), ([str(number) for number in range(100)], "ids look different")],
+)
+def test_a_segment_is_still_judged_on_its_own_and_by_its_looks(
+    tmp_path: Path, built: Any, ids: list[str], said: str
+) -> None:
+    live = user_sets.accept(tmp_path, "shop", built("live", LIVE), sent_at=NOON, accepted_at=NOON, answer={})
+    verdict = judge(built("segment", ids), live, Guard(), segment=True)
+    assert not verdict.passed
+    assert said in verdict.reasons[0]
+
+
+def test_a_held_list_that_a_person_lets_pass_says_so(judged: Any, tmp_path: Path, built: Any) -> None:
+    judged(LIVE)
+    verdict = judge(built("held", LIVE[:880]), user_sets.live(tmp_path, "shop"), Guard(), accept_held=True)
+    assert verdict.passed
+    assert "A person lets it pass: it is uploaded." in verdict.sentence()
+    assert "Nothing is uploaded" not in verdict.sentence()

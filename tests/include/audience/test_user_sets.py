@@ -36,6 +36,7 @@ def test_an_accepted_list_is_the_live_one(tmp_path: Path, built: Any) -> None:
         "ids": {**manifest["accepted"], "name": "ids.parquet"},
         "previous": None,
         "run": "r1",
+        "segment": False,
         "answer": {"status": 200},
     }
     shutil.rmtree(run)
