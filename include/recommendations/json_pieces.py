@@ -12,8 +12,9 @@ from pathlib import Path
 import msgspec
 
 from include.recommendations import json_stream
-from include.recommendations.json_stream import User, blocks_of
-from include.recommendations.rows import USER_LIMIT, Collector, Odd
+from include.recommendations.collector import Collector
+from include.recommendations.json_stream import User, hand_on
+from include.recommendations.rows import USER_LIMIT, Odd
 
 PIECE = 256 * 1024
 _USER_END = re.compile(rb"\}\s*\}\s*,(?=\s*\{)")
@@ -109,10 +110,4 @@ def _decode(decode: Callable[[bytes], list[User]], piece: bytes) -> list[User]:
 
 def _take(users: list[User], piece: bytes, sink: Collector) -> bool:
     """Hand users on if no key is unknown or comes twice and no text holds a NUL; else say no."""
-    content = [(user.id, *blocks_of(user)) for user in users]
-    written = piece.count(b'":') + piece.count(b'" :')
-    if b"\\u0000" in piece or written != sum(keys for _, _, keys in content):
-        return False
-    for auth_user_id, blocks, _ in content:
-        sink.add(auth_user_id, None, blocks)
-    return True
+    return b"\\u0000" not in piece and hand_on(users, sink, piece.count(b'":') + piece.count(b'" :'))

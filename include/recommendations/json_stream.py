@@ -13,7 +13,8 @@ from typing import Any, cast
 
 import msgspec
 
-from include.recommendations.rows import FIELD_LIMIT, USER_LIMIT, Block, Collector, Field, Odd, Refusal, Unfinished
+from include.recommendations.collector import Collector
+from include.recommendations.rows import FIELD_LIMIT, USER_LIMIT, Field, Odd, Refusal, Unfinished
 
 BLOCK = 1024 * 1024
 DEPTH_LIMIT = 12
@@ -42,20 +43,28 @@ class User(msgspec.Struct):
 _DECODER: msgspec.json.Decoder[User] = msgspec.json.Decoder(User)
 
 
-def blocks_of(user: User) -> tuple[list[Block], int]:
-    """The recommendations of one user in the order they came, and how many known keys the user's objects have."""
-    blocks, keys = [], 2 + len(user.data)
-    for kind, products in user.data.items():
-        columns = [
-            [product.id for product in products],
-            [product.url for product in products],
-            [product.title for product in products],
-            [product.image_link for product in products],
-        ]
-        missing = [column.count(msgspec.UNSET) for column in columns]
-        keys += len(columns) * len(products) - sum(missing)
-        blocks.append(Block(kind, *map(_with_nulls, columns, missing)))
-    return blocks, keys
+def hand_on(users: list[User], sink: Collector, keys_written: int | None = None) -> bool:
+    """Give users to the sink, unless the keys that were written are not those that are known.
+
+    Returns:
+        whether they were taken.
+    """
+    products = [product for user in users for own in user.data.values() for product in own]
+    columns = [
+        [product.id for product in products],
+        [product.url for product in products],
+        [product.title for product in products],
+        [product.image_link for product in products],
+    ]
+    missing = [column.count(msgspec.UNSET) for column in columns]
+    keys = sum(2 + len(user.data) for user in users) + len(columns) * len(products) - sum(missing)
+    if keys_written not in (None, keys):
+        return False
+    for user in users:
+        sink.add_user(user.id, None, [(kind, len(own)) for kind, own in user.data.items()])
+    items, urls, titles, images = map(_with_nulls, columns, missing)
+    sink.add_products((items, urls, titles, images))
+    return True
 
 
 def _with_nulls(column: list[Text], missing: int) -> list[Field]:
@@ -162,7 +171,8 @@ class _Scanner:
 def _take(offset: int, item: bytes, sink: Collector) -> None:
     try:
         user = _user(item, sink)
-        sink.add(user.id, None, _within_limits(user))
+        _check_limits(user)
+        hand_on([user], sink)
     except Odd as error:
         raise Refusal(offset, str(error)) from None
 
@@ -195,11 +205,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-def _within_limits(user: User) -> list[Block]:
+def _check_limits(user: User) -> None:
     products = (product for own in user.data.values() for product in own)
     fields = (field for product in products for field in msgspec.structs.astuple(product) if field)
     for text in (user.id, *user.data, *fields):
         if len(text) > FIELD_LIMIT // 4 and len(text.encode()) > FIELD_LIMIT:
             raise Odd(f"a field longer than {FIELD_LIMIT} bytes")
-    blocks, _ = blocks_of(user)
-    return blocks

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from include.recommendations.rows import SCHEMA, USERS_SCHEMA, Collector
+from include.recommendations.collector import Collector
+from include.recommendations.rows import SCHEMA, USERS_SCHEMA
 from include.staging import atomic_write
 
 ROW_GROUP = 65_536
@@ -52,10 +53,11 @@ def write_stretch(work: Path, name: str, sink: Collector) -> None:
     Raises:
         Odd: a field is longer than the limit.
     """
-    for kind, schema in (("rows", SCHEMA), ("users", USERS_SCHEMA)):
-        with pa.OSFile(str(work / f"{name}.{kind}"), "wb") as out, pa.ipc.new_file(out, schema) as writer:
-            for bucket in sink.buckets:
-                writer.write_batch(bucket.rows() if kind == "rows" else bucket.users())
+    rows, users = sink.by_part()
+    for kind, batches in (("rows", rows), ("users", users)):
+        with pa.OSFile(str(work / f"{name}.{kind}"), "wb") as out, pa.ipc.new_file(out, batches[0].schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
 
 
 def finish_part(work: Path, part: int, path: Path) -> Figures:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from include.recommendations import json_pieces, json_stream, xml_pieces, xml_stream
-from include.recommendations.rows import USER_LIMIT, Collector, Odd
+from include.recommendations.collector import Collector
+from include.recommendations.rows import USER_LIMIT, Odd
 from include.recommendations.spill import write_stretch
 from include.staging import PROJECT_ROOT, read_json
 

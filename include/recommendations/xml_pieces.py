@@ -7,12 +7,12 @@ CDATA, and must use up every byte. A piece with anything else goes to the exact 
 """
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from xml.parsers import expat
 
 from include.recommendations import xml_stream
-from include.recommendations.rows import BLANKS, USER_LIMIT, Block, Collector, Odd
+from include.recommendations.collector import Collector
+from include.recommendations.rows import BLANKS, USER_LIMIT, Columns, Odd, Sizes
 
 END = b"</user>"
 PIECE = 256 * 1024
@@ -77,12 +77,13 @@ def read(stretch: bytes, sink: Collector) -> None:
         piece = b"<users>" + stretch[start:stop] + b"</users>"
         _prove(piece)
         try:
-            users = list(_users(piece[len("<users>") : -len("</users>")]))
+            users, products = _users(piece[len("<users>") : -len("</users>")])
         except Odd:
             xml_stream.read_piece(piece, sink)
         else:
             for user in users:
-                sink.add(*user)
+                sink.add_user(*user)
+            sink.add_products(products)
         start = stop
 
 
@@ -104,25 +105,22 @@ def _prove(piece: bytes) -> None:
         raise Odd(f"not well-formed by itself ({error})") from None
 
 
-def _users(piece: bytes) -> Iterator[tuple[str, str | None, list[Block]]]:
+def _users(piece: bytes) -> tuple[list[tuple[str, str | None, Sizes]], Columns]:
     """Take the products out, then read what is left of each user."""
     if b"/>" in piece:
         piece = _EMPTY.sub(rb"<\1></\1>", piece)
     if b"\r" in piece:
         piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")  # as XML wants it
     texts = _PRODUCT.split(piece)
-    columns = [_unescape(texts[number::5]) for number in (1, 2, 3, 4)]
-    rest, position, first = _MARK.join(texts[::5]), 0, 0
+    users: list[tuple[str, str | None, Sizes]] = []
+    rest, position = _MARK.join(texts[::5]), 0
     while user := _USER.match(rest, position):
         position = user.end()
-        blocks = []
-        for kind, marks in _BLOCKS.findall(user[3]):
-            last = first + len(marks)
-            blocks.append(Block(_text(kind), *(column[first:last] for column in columns)))
-            first = last
-        yield _text(user[1]), _text(user[2]) if user[2] else None, blocks
+        sizes = [(_text(kind), len(marks)) for kind, marks in _BLOCKS.findall(user[3])]
+        users.append((_text(user[1]), _text(user[2]) if user[2] else None, sizes))
     if rest[position:].strip():
         raise Odd("something that is not in the documented shape")
+    return users, (_unescape(texts[1::5]), _unescape(texts[2::5]), _unescape(texts[3::5]), _unescape(texts[4::5]))
 
 
 def _text(field: bytes) -> str:

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.parsers import expat
 
+from include.recommendations.collector import Collector
 from include.recommendations.rows import (
     BLANKS,
     FIELD_LIMIT,
     USER_LIMIT,
-    Block,
-    Collector,
     Odd,
     Refusal,
     Unfinished,
@@ -66,7 +65,7 @@ class XmlReader:
         self._text_bytes = 0
         self._seen: list[dict[str, str]] = [{}]
         self._products: list[tuple[str | None, ...]] = []
-        self._blocks: list[Block] = []
+        self._sizes: list[tuple[str, int]] = []
 
     def feed(self, data: bytes, *, last: bool = False) -> None:
         """Take the next bytes.
@@ -139,9 +138,9 @@ class XmlReader:
         if node is _RESULT:
             self._products.append(tuple(seen.get(name) for name in _RESULT.children))
         elif node is _RECOMMENDATION:
-            columns = zip(*self._products, strict=True) if self._products else ((),) * len(_RESULT.children)
-            self._blocks.append(Block(seen.get("recommendation_type", "").strip(BLANKS), *columns))
-            self._products = []
+            in_blocks = sum(size for _, size in self._sizes)
+            kind = seen.get("recommendation_type", "").strip(BLANKS)
+            self._sizes.append((kind, len(self._products) - in_blocks))
         elif tag == "_metadata":
             self._seen[0]["updated_at"] = seen.get("updated_at", "").strip(BLANKS)
         elif node is _USER:
@@ -149,10 +148,12 @@ class XmlReader:
 
     def _finish_user(self, auth_user_id: str) -> None:
         try:
-            self._sink.add(auth_user_id, self._seen[0].pop("updated_at", None), self._blocks)
+            self._sink.add_user(auth_user_id, self._seen[0].pop("updated_at", None), self._sizes)
         except Odd as error:
             raise Refusal(self._user_start, str(error)) from None
-        self._blocks = []
+        items, urls, titles, images = zip(*self._products, strict=True) if self._products else ((),) * 4
+        self._sink.add_products((items, urls, titles, images))
+        self._products, self._sizes = [], []
         self._user_start = self._parser.CurrentByteIndex
 
 

@@ -12,7 +12,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from include.recommendations import json_pieces, json_stream, xml_pieces, xml_stream
-from include.recommendations.rows import Collector, Odd, Refusal
+from include.recommendations.collector import Collector
+from include.recommendations.rows import Odd, Refusal
 from tests.include.recommendations.documents import Product, User, json_array, json_lines, products, xml
 
 USERS = [
@@ -25,9 +26,8 @@ USERS = [
 
 
 def rows_of(sink: Collector) -> list[dict[str, Any]]:
-    rows = pa.Table.from_batches([bucket.rows() for bucket in sink.buckets]).to_pylist()
-    users = pa.Table.from_batches([bucket.users() for bucket in sink.buckets]).to_pylist()
-    return [*rows, *users]
+    rows, users = sink.by_part()
+    return [*pa.Table.from_batches(rows).to_pylist(), *pa.Table.from_batches(users).to_pylist()]
 
 
 def exactly(raw: bytes, form: str) -> list[dict[str, Any]] | None:
