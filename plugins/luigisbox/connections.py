@@ -7,6 +7,7 @@ a password alone for a bearer token, ``headers`` in the extra fields for anythin
 
 import json
 import re
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,14 +42,13 @@ class ConnectionLike(Protocol):
 class LinkAccess:
     """How a result link is reached and opened. Never logged, never put into a trigger's arguments.
 
-    ``base_url``, ``headers``, ``basic``, ``timeouts`` and ``verify`` are for HTTP; ``store_connection`` is the Airflow
+    ``base_url``, ``headers``, ``timeouts`` and ``verify`` are for HTTP; ``store_connection`` is the Airflow
     connection of an object store.
     """
 
     base_url: str | None = None
     store_connection: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    basic: tuple[str, str] | None = field(default=None, repr=False)
     timeouts: Timeouts = field(default_factory=Timeouts)
     verify: bool | str = True
 
@@ -89,15 +89,14 @@ def link_access(connection: ConnectionLike) -> LinkAccess:
     """
     extra = connection.extra_dejson
     headers = _headers(connection, extra.get("headers"))
-    basic = None
     if connection.login:
-        basic = (connection.login, connection.password or "")
+        pair = f"{connection.login}:{connection.password or ''}".encode()
+        headers["Authorization"] = f"Basic {b64encode(pair).decode()}"
     elif connection.password:
         headers["Authorization"] = f"Bearer {connection.password}"
     return LinkAccess(
         base_url=base_url(connection, None),
         headers=headers,
-        basic=basic,
         timeouts=_timeouts(connection, extra),
         verify=_verify(connection, extra),
     )

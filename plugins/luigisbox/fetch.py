@@ -15,7 +15,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
-from requests.auth import HTTPBasicAuth
 
 from include.errors import BadInput
 from include.recommendations.batches import batch_folder
@@ -120,10 +119,9 @@ def _opened(url: str, access: LinkAccess) -> Iterator[tuple[int, dict[str, str],
             yield opened
         return
     headers = {**access.headers, "Accept-Encoding": "identity"}
-    auth = HTTPBasicAuth(*access.basic) if access.basic else None
     with (
         VendorSession(access.timeouts, access.verify) as session,
-        _get(session, url, headers, auth) as response,
+        _get(session, url, headers) as response,
     ):
         if response.status_code != 200:
             first = next(response.iter_content(4096), b"")
@@ -131,9 +129,9 @@ def _opened(url: str, access: LinkAccess) -> Iterator[tuple[int, dict[str, str],
         yield 200, {name.lower(): value for name, value in response.headers.items()}, _pieces(response, url)
 
 
-def _get(session: VendorSession, url: str, headers: dict[str, str], auth: HTTPBasicAuth | None) -> requests.Response:
+def _get(session: VendorSession, url: str, headers: dict[str, str]) -> requests.Response:
     try:
-        return session.get(url, headers=headers, auth=auth, stream=True)
+        return session.get(url, headers=headers, stream=True)
     except ValueError as error:
         raise Unreachable(f"GET {public_link(url)}: it redirects to what is no URL.") from error
 

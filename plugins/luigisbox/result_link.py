@@ -11,19 +11,20 @@ import random
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import formatdate
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
 from include.errors import ConfigError
 from include.recommendations.freshness import Seen, still_waiting
 from luigisbox.connections import LinkAccess, is_http
-from luigisbox.shared_client import shared_client
+from luigisbox.shared_transport import shared_transport
 from vendor_http.errors import PermanentError, Redirected, clean, error_for_status
-from vendor_http.session import MAX_REDIRECTS, check_redirect, origin
+from vendor_http.session import MAX_REDIRECTS, USER_AGENT, check_redirect, origin
 
 HEAD_BYTES = 65_536
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -98,28 +99,38 @@ async def look(url: str, access: LinkAccess, known: Seen | None = None) -> Look:
     if not is_http(url):
         return await asyncio.to_thread(_look_in_store, url, access)
     try:
-        async with shared_client(access.verify) as client:
-            return await _look_over_http(client, url, access, known)
+        async with shared_transport(url, access.verify) as transport:
+            return await _look_over_http(transport, url, access, known)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return Look(reason=clean(f"the link cannot be reached ({type(error).__name__}: {error})"))
 
 
-async def _look_over_http(client: Any, url: str, access: LinkAccess, known: Seen | None) -> Look:
+async def _look_over_http(transport: Any, url: str, access: LinkAccess, known: Seen | None) -> Look:
+    for _ in range(MAX_REDIRECTS + 1):
+        async with aclosing(await transport.handle_async_request(_request(url, access, known))) as response:
+            if response.status_code not in _REDIRECTS or "location" not in response.headers:
+                return await _judge_answer(response, url)
+            try:
+                url = check_redirect(url, response.headers["location"])
+            except ValueError:
+                return Look(reason=f"the link redirects (answered {response.status_code}) to what is no URL")
+    raise Redirected(f"{public_link(url)}: more than {MAX_REDIRECTS} redirects")
+
+
+def _request(url: str, access: LinkAccess, known: Seen | None) -> Any:
     import httpx
 
-    headers = {**access.headers, "Accept-Encoding": "identity", **_conditions(known)}
+    headers = {**access.headers, "User-Agent": USER_AGENT, "Accept-Encoding": "identity", **_conditions(known)}
     limits = httpx.Timeout(access.timeouts.read, connect=access.timeouts.connect)
-    auth = httpx.BasicAuth(*access.basic) if access.basic else None
-    for _ in range(MAX_REDIRECTS + 1):
-        async with client.stream("GET", url, headers=headers, auth=auth, timeout=limits) as response:
-            if response.status_code in _REDIRECTS and "location" in response.headers:
-                try:
-                    url = check_redirect(url, response.headers["location"])
-                except ValueError:
-                    return Look(reason=f"the link redirects (answered {response.status_code}) to what is no URL")
-                continue
-            return await _judge_answer(response, url)
-    raise Redirected(f"{public_link(url)}: more than {MAX_REDIRECTS} redirects")
+    return httpx.Request("GET", _parsed(url), headers=headers, extensions={"timeout": limits.as_dict()})
+
+
+@lru_cache(maxsize=4096)
+def _parsed(url: str) -> Any:
+    """Reading a URL takes a third of a look; the same links come again and again."""
+    import httpx
+
+    return httpx.URL(url)
 
 
 async def _judge_answer(response: Any, url: str) -> Look:
@@ -213,7 +224,7 @@ async def watch(what: Watch, around: Surroundings | None = None) -> dict[str, An
     Returns:
         ``{"status": "found" | "deadline" | "error", "reason": why it was waiting, or what is wrong}``
     """
-    async with shared_client(what.access.verify) if is_http(what.url) else nullcontext():
+    async with shared_transport(what.url, what.access.verify) if is_http(what.url) else nullcontext():
         return await _watch(what, around or Surroundings())
 
 

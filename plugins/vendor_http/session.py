@@ -18,6 +18,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from vendor_http.errors import Redirected, Unreachable
 
 MAX_REDIRECTS = 5
+USER_AGENT = "luigisbox-newsletter-airflow"
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -85,7 +86,7 @@ class VendorSession(requests.Session):
         self.max_redirects = MAX_REDIRECTS
         self.mount("https://", _Adapter())
         self.mount("http://", _Adapter())
-        self.headers["User-Agent"] = "luigisbox-newsletter-airflow"
+        self.headers["User-Agent"] = USER_AGENT
 
     def request(self, method: str | bytes, url: str | bytes, *arguments: Any, **options: Any) -> requests.Response:
         """Send one request; a body goes nowhere but to ``url``.

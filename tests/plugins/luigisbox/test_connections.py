@@ -81,7 +81,7 @@ def test_mistakes_name_connection_and_field(fields: dict[str, Any], sentence: st
 
 def test_a_link_may_be_open_basic_bearer_or_by_headers() -> None:
     assert link_access(connection(host="x.example")).headers == {}
-    assert link_access(connection(login="me", password="hush")).basic == ("me", "hush")
+    assert link_access(connection(login="me", password="hush")).headers == {"Authorization": "Basic bWU6aHVzaA=="}
     assert link_access(connection(password="hush")).headers == {"Authorization": "Bearer hush"}
     assert link_access(connection(extra='{"headers": {"X-Key": "hush"}}')).headers == {"X-Key": "hush"}
     assert link_access(connection(extra='{"headers": "{\\"X-Key\\": \\"hush\\"}"}')).headers == {"X-Key": "hush"}

@@ -12,7 +12,7 @@ import pytest
 
 from include.errors import ConfigError
 from include.recommendations.freshness import Seen
-from luigisbox import shared_client as shared_client_module
+from luigisbox import shared_transport as shared
 from luigisbox.connections import LinkAccess
 from luigisbox.fetch import fetch_batch
 from luigisbox.result_link import (
@@ -26,7 +26,7 @@ from luigisbox.result_link import (
     store_headers,
     watch,
 )
-from luigisbox.shared_client import _clients, shared_client
+from luigisbox.shared_transport import _transports, proxy_for, shared_transport
 from vendor_http.errors import PermanentError, Unreachable
 from vendor_http.retry import Retry
 
@@ -199,17 +199,20 @@ def test_headers_nobody_can_read_stop_no_wait(serve: Serve, headers: dict[str, s
         assert fetch_batch(url, LinkAccess(), tmp_path, "shop", "xml", 1000, Retry(attempts=1)).seen.etag is None
 
 
-def test_waits_share_one_client_that_is_closed_after_the_last() -> None:
+def test_waits_share_one_transport_that_is_closed_after_the_last(serve: Serve) -> None:
+    url = serve(Answers((404, {})))
+
     async def share() -> None:
-        async with shared_client(True) as first:
-            async with shared_client(True) as second, shared_client(False) as other:
+        async with shared_transport(url, True) as first:
+            async with shared_transport(url, True) as second, shared_transport(url, False) as other:
                 assert first is second
                 assert first is not other
-            assert not first.is_closed
-        assert first.is_closed
+            await look(url, LinkAccess())
+            assert len(first._pool.connections) == 1
+        assert first._pool.connections == []
 
     asyncio.run(share())
-    assert _clients == {}
+    assert _transports == {}
 
 
 def test_looks_share_a_connection(serve: Serve) -> None:
@@ -223,7 +226,7 @@ def test_looks_share_a_connection(serve: Serve) -> None:
     url = serve(answer)
 
     async def looks() -> None:
-        async with shared_client(True):
+        async with shared_transport(url, True):
             for _ in range(6):
                 await look(url, LinkAccess())
 
@@ -231,13 +234,14 @@ def test_looks_share_a_connection(serve: Serve) -> None:
     assert len(peers) == 1
 
 
-def test_many_waits_at_once_open_one_client(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_waits_at_once_open_one_transport(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Any] = []
-    original = shared_client_module._context
-    monkeypatch.setattr(shared_client_module, "_context", lambda verify: (opened.append(verify), original(verify))[-1])
+    url = "https://x.example/"
+    original = shared._context
+    monkeypatch.setattr(shared, "_context", lambda verify: (opened.append(verify), original(verify))[-1])
 
     async def one() -> None:
-        async with shared_client(True):
+        async with shared_transport(url, True):
             await asyncio.sleep(0.05)
 
     async def many() -> None:
@@ -247,7 +251,7 @@ def test_many_waits_at_once_open_one_client(monkeypatch: pytest.MonkeyPatch) -> 
     assert opened == [True]
 
 
-def test_a_wait_that_is_cancelled_while_the_client_opens_leaves_nothing() -> None:
+def test_a_wait_that_is_cancelled_while_the_transport_opens_leaves_nothing() -> None:
     async def cancelled() -> None:
         task = asyncio.create_task(look("http://127.0.0.1:9/", LinkAccess()))
         await asyncio.sleep(0)
@@ -255,13 +259,42 @@ def test_a_wait_that_is_cancelled_while_the_client_opens_leaves_nothing() -> Non
         await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(cancelled())
-    assert _clients == {}
+    assert _transports == {}
 
 
 def test_certificates_that_cannot_be_read() -> None:
     with pytest.raises(ConfigError, match="verify: /no/such/file"):
         asyncio.run(look("https://127.0.0.1:9/", LinkAccess(verify="/no/such/file")))
-    assert _clients == {}
+    assert _transports == {}
+
+
+def test_looks_go_through_the_environments_proxy(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setenv("http_proxy", serve(lambda request: (asked.append(request.path), request.reply(404))[-1]))
+    assert "404" in asyncio.run(look("http://vendor.example/b.xml", LinkAccess())).reason
+    assert asked == ["http://vendor.example/b.xml"]
+
+
+@pytest.mark.parametrize(
+    ("url", "proxy"),
+    [
+        ("http://vendor.example/", "http://proxy.example:3128"),
+        ("https://vendor.example/", "http://secure.example:3128"),
+        ("https://me@inside.example:8080/", None),
+    ],
+)
+def test_proxies_of_the_environment(url: str, proxy: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv("https_proxy", "secure.example:3128")
+    monkeypatch.setenv("no_proxy", "inside.example")
+    assert proxy_for(url) == proxy
+
+
+def test_a_proxy_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "gopher://me:hush@proxy.example")
+    with pytest.raises(ConfigError, match="a proxy that cannot be used") as caught:
+        asyncio.run(look("http://vendor.example/", LinkAccess()))
+    assert "hush" not in str(caught.value)
 
 
 def test_cookies_are_not_kept(serve: Serve) -> None:
@@ -274,7 +307,7 @@ def test_cookies_are_not_kept(serve: Serve) -> None:
     url = serve(answer)
 
     async def twice() -> None:
-        async with shared_client(True):
+        async with shared_transport(url, True):
             await look(url, LinkAccess())
             await look(url, LinkAccess())
 
