@@ -83,9 +83,9 @@ def build(run: str) -> int:
     from datetime import UTC, datetime
 
     from include.audience.build import build_audience
-    from include.publishers.config import Audience
+    from include.publishers.audiences import Audience
 
-    settings = Audience(connection="bench", sql="SELECT 1")
+    settings = Audience()
     return int(build_audience(Path(run), settings, datetime(2026, 1, 1, tzinfo=UTC))["rows"])
 
 

@@ -93,7 +93,7 @@ def _product(number: int, chance: Any) -> dict[str, str]:
 
 
 def parse(batch: str) -> dict[str, Any]:
-    from include.publishers.config import Batch
+    from include.publishers.batches import LinkBatch as Batch
     from include.recommendations.parse import parse_batch
 
     with _watched() as peak:

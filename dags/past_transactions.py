@@ -2,7 +2,8 @@
 
 from airflow.sdk import dag
 
-from include.publishers.config import Publisher, sound_publishers
+from include.publishers.config import sound_publishers
+from include.publishers.models import Publisher
 from pipeline.forms import WINDOW
 from pipeline.plan import plan
 from pipeline.schedules import START, TASK_DEFAULTS, timetable

@@ -2,7 +2,8 @@
 
 from airflow.sdk import dag
 
-from include.publishers.config import Publisher, sound_publishers
+from include.publishers.config import sound_publishers
+from include.publishers.models import Publisher
 from luigisbox.assets import user_set_accepted
 from pipeline.forms import BATCH
 from pipeline.plan import plan

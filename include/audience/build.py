@@ -26,7 +26,7 @@ from include.engine import open_engine
 from include.files import ROW_GROUP, LinesFiles, RowsFile, steady
 from include.lines import lines_of
 from include.neighbours import same_as_before
-from include.publishers.config import Audience
+from include.publishers.audiences import Audience
 from include.raw import Raw, read_raw
 from include.rules import FLOAT_PRINTED, count_floats, floats_are_a_mishap, mark, refusals
 from include.staging import MANIFEST, utc_text, write_json

@@ -23,7 +23,7 @@ from include.audience.user_sets import UserSet, last_whole
 from include.books import REJECTS
 from include.engine import open_engine
 from include.errors import PipelineError
-from include.publishers.config import Guard
+from include.publishers.models import Guard
 from include.staging import MANIFEST, read_json, write_json
 
 VERDICT = "verdict.json"

@@ -16,7 +16,7 @@ import msgspec
 import pyarrow as pa
 
 from include.deliveries.rows import PartRows, open_part
-from include.publishers.config import FeedDelivery
+from include.publishers.deliveries import FeedDelivery
 from include.staging import MANIFEST, atomic_write, ref, write_json
 
 CSV_HEADER = ("recipient", "recommendation_type", "rank", "item_id", "url")

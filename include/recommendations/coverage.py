@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.engine import open_engine
 from include.errors import BooksDoNotBalance, PipelineError
-from include.publishers import config
+from include.publishers.batches import Batch, Coverage
 from include.recommendations.layout import COVERAGE, PARTS, RECIPIENTS, list_folder, part_name
 from include.staging import MANIFEST, atomic_write, read_json, write_json
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 def reconcile(
     batch: Path,
     user_set: "UserSet",
-    settings: config.Batch,
-    thresholds: config.Coverage,
+    settings: Batch,
+    thresholds: Coverage,
     *,
     default_only: bool = False,
     previous: bool = False,
@@ -157,14 +157,14 @@ def _percent(part: int, whole: int) -> float:
     return round(100 * part / whole, 2) if whole else 0.0
 
 
-def _warnings(figures: dict[str, Any], thresholds: config.Coverage, expected: dict[str, int]) -> list[str]:
+def _warnings(figures: dict[str, Any], thresholds: Coverage, expected: dict[str, int]) -> list[str]:
     found = _findings(figures, thresholds, "warn")
     for kind in sorted(figures["types"].keys() - expected.keys()) if expected else ():
         found.append(f"type {kind} is in the batch but not among recommendation_types")
     return found
 
 
-def _failures(figures: dict[str, Any], thresholds: config.Coverage) -> list[str]:
+def _failures(figures: dict[str, Any], thresholds: Coverage) -> list[str]:
     found = _findings(figures, thresholds, "fail")
     missing = _percent(figures["missing_recommendation_id"], figures["products"])
     limit = thresholds.fail_missing_recommendation_id_percent
@@ -176,7 +176,7 @@ def _failures(figures: dict[str, Any], thresholds: config.Coverage) -> list[str]
     return found
 
 
-def _findings(figures: dict[str, Any], thresholds: config.Coverage, level: str) -> list[str]:
+def _findings(figures: dict[str, Any], thresholds: Coverage, level: str) -> list[str]:
     """What is beyond the ``warn_`` or ``fail_`` thresholds, in sentences that name the key."""
     limits = thresholds.model_dump()
     found = []
@@ -201,7 +201,7 @@ def _findings(figures: dict[str, Any], thresholds: config.Coverage, level: str) 
     return found
 
 
-def _default_set(figures: dict[str, Any], thresholds: config.Coverage, default_only: bool) -> list[str]:
+def _default_set(figures: dict[str, Any], thresholds: Coverage, default_only: bool) -> list[str]:
     if figures["default_types"] or not (default_only or thresholds.require_default_set):
         return []
     why = "everybody is to get it (on_deadline: default_only)" if default_only else "require_default_set is on"

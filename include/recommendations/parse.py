@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from include.errors import BadInput, BooksDoNotBalance, NotReady
-from include.publishers import config
+from include.publishers.batches import Batch
 from include.recommendations.layout import DEFAULT_SET, FETCH, PARTS, part_name
 from include.recommendations.rows import Refusal, Unfinished, incomplete, refused
 from include.recommendations.spill import Figures, finish_part
@@ -24,7 +24,7 @@ LEFT_OVER_AFTER = 6 * 3600
 """Seconds since a work folder was last written to."""
 
 
-def parse_batch(batch: Path, settings: config.Batch, *, processes: int | None = None) -> dict[str, Any]:
+def parse_batch(batch: Path, settings: Batch, *, processes: int | None = None) -> dict[str, Any]:
     """Cut a raw batch into parts of whole users; returns the manifest.
 
     A batch that was parsed before is parsed again only if the settings that shape the parts have changed.

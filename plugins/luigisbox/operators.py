@@ -211,10 +211,11 @@ class WaitForBatchOperator(BaseOperator):
     def _wait(self, context: "Context", user_set: str, deadline: float, refused: tuple[Any, ...] = ()) -> "Wait":
         from luigisbox.connections import LinkAccess, is_http, link_access
         from luigisbox.result_link import public_link
-        from luigisbox.wait import Wait, find_user_set, since_of
+        from luigisbox.wait import Wait, find_user_set, link_batch, since_of
 
         settings = load_publisher(self.publisher)
-        link, connection = settings.batch.link, settings.batch.connection
+        batch = link_batch(settings)
+        link, connection = batch.link, batch.connection
         access = LinkAccess(store_connection=connection)
         if connection and is_http(link):
             access = link_access(LuigisBoxHook.get_connection(connection))

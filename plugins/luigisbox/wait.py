@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from include.audience import user_sets
 from include.errors import BadInput, ConfigError, NotReady, PipelineError
-from include.publishers.config import Publisher
+from include.publishers.batches import LinkBatch
+from include.publishers.models import Publisher
 from include.recommendations import batches, freshness
 from include.recommendations.freshness import Seen
 from include.staging import MANIFEST, read_json, to_path
@@ -52,7 +53,7 @@ class Wait:
     @property
     def url(self) -> str:
         """The whole link."""
-        return resolve_link(self.publisher.batch.link, self.access)
+        return resolve_link(link_batch(self.publisher).link, self.access)
 
     def watch(self) -> Watch:
         """The same for those who look."""
@@ -69,8 +70,8 @@ class Wait:
     def trigger_arguments(self) -> dict[str, Any]:
         """The same for the trigger: no secrets, nothing that JSON cannot hold."""
         return {
-            "link": self.publisher.batch.link,
-            "connection_id": self.publisher.batch.connection,
+            "link": link_batch(self.publisher).link,
+            "connection_id": link_batch(self.publisher).connection,
             "poll_seconds": self.publisher.batch.poll_seconds,
             "not_before": freshness.not_before(self.user_set, self.since).isoformat(),
             "deadline": self.deadline,
@@ -95,6 +96,17 @@ class Outcome:
     def as_dict(self) -> dict[str, Any]:
         """For XCom."""
         return asdict(self)
+
+
+def link_batch(publisher: Publisher) -> LinkBatch:
+    """The settings of a batch at a link.
+
+    Raises:
+        ConfigError: this publisher's batch is elsewhere.
+    """
+    if publisher.batch.source != "link":
+        raise ConfigError(f"publisher {publisher.name}: batch.from is {publisher.batch.source}; there is no link")
+    return publisher.batch
 
 
 def find_user_set(root: Path, publisher: str, name: str) -> "UserSet":
@@ -169,7 +181,7 @@ def examine(wait: Wait) -> Outcome | Wait:
         PermanentError: the link refuses the credentials, or points to another host.
         Superseded: the batch may be that of a newer list.
     """
-    settings = wait.publisher.batch
+    settings = link_batch(wait.publisher)
     try:
         fetched = fetch_batch(
             wait.url, wait.access, wait.root, wait.publisher.name, settings.format, settings.max_bytes

@@ -7,7 +7,8 @@ from typing import Any
 
 from include.deliveries import custom, feed, rows
 from include.errors import BooksDoNotBalance, ConfigError
-from include.publishers.config import AnyDelivery, PythonDelivery, WarehouseDelivery, load_publisher
+from include.publishers.config import load_publisher
+from include.publishers.deliveries import AnyDelivery, PythonDelivery, WarehouseDelivery
 from include.recommendations.layout import list_folder
 from include.staging import MANIFEST, read_json, slug, staging_root, to_path, write_json
 from pipeline.plan import Plan

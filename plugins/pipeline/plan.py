@@ -7,7 +7,8 @@ from typing import Any, TypedDict
 from airflow.sdk import get_current_context, task
 
 from include.errors import ConfigError
-from include.publishers.config import Publisher, check_alone, load_publisher
+from include.publishers.config import check_alone, load_publisher
+from include.publishers.models import Publisher
 from include.staging import run_folder, staging_root
 
 

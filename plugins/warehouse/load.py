@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from airflow.providers.common.sql.hooks.sql import DbApiHook
 
-    from include.publishers.config import WarehouseDelivery
+    from include.publishers.deliveries import WarehouseDelivery
 
 log = logging.getLogger(__name__)
 

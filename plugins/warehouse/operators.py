@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 from airflow.sdk import BaseOperator
 
 from include.errors import ConfigError
-from include.publishers.config import Audience, Transactions, load_publisher
+from include.publishers.audiences import WarehouseAudience
+from include.publishers.config import load_publisher, warehouse_audience
+from include.publishers.models import Transactions
 from include.staging import to_path
 from warehouse.pull import Columns, Query, drop_leftovers, pull_file, pull_query
 from warehouse.queries import WHOLE, Partition, check_splits_itself, checked_key, narrowed, render, sql_text
@@ -112,13 +114,14 @@ class PullAudienceOperator(_PullOperator):
             ConfigError: query, connection or partitioning are not set up rightly.
             BadInput: the columns are not those wanted.
         """
-        settings = load_publisher(self.publisher).audience
         part = self.partition or WHOLE
-        ignore = [settings.partition_key] if settings.partition_key else []
-        columns = Columns(["auth_user_id"], ["recipient"], ignore)
         drop_leftovers(self._run(), part["of"])
         if self.file:
+            columns = Columns(["auth_user_id"], ["recipient"])
             return self._done(pull_file(self._list(part), columns, self._run()), 0)
+        settings = warehouse_audience(load_publisher(self.publisher))
+        ignore = [settings.partition_key] if settings.partition_key else []
+        columns = Columns(["auth_user_id"], ["recipient"], ignore)
         self._query = self._narrowed_query(settings, part, context)
         return self._done(pull_query(self._query, columns, self._run(), part["index"]), part["index"])
 
@@ -130,7 +133,7 @@ class PullAudienceOperator(_PullOperator):
             )
         return to_path(self.file or "")
 
-    def _narrowed_query(self, settings: Audience, part: Partition, context: Context) -> Query:
+    def _narrowed_query(self, settings: WarehouseAudience, part: Partition, context: Context) -> Query:
         template = sql_text(self.sql or settings.sql)
         limited = part["low"] is not None or part["high"] is not None
         if part["of"] > 1 and not limited:

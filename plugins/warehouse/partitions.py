@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from include.errors import ConfigError
-from include.publishers.config import load_publisher
+from include.publishers.config import load_publisher, warehouse_audience
 from warehouse.cursor import stream, warehouse_hook
 from warehouse.queries import WHOLE, Partition, check_splits_itself, checked_key, render, sql_text
 
@@ -34,7 +34,7 @@ def plan_partitions(
     Raises:
         ConfigError: the key is not a column of the query or not an integer, or the query can not be split.
     """
-    settings = load_publisher(publisher).audience
+    settings = warehouse_audience(load_publisher(publisher))
     if settings.partitions == 1:
         return [WHOLE]
     if context is None:

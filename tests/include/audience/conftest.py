@@ -9,7 +9,7 @@ import pytest
 
 from include.audience.build import build_audience
 from include.extract import write_rows
-from include.publishers.config import Audience
+from include.publishers.audiences import Audience
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 Built = Callable[..., Path]
@@ -23,7 +23,7 @@ def built(tmp_path: Path) -> Built:
         run = tmp_path / "shop" / "audience" / name
         rows = [one if isinstance(one, tuple) else (one, None) for one in ids]
         write_rows([rows], ["auth_user_id", "recipient"], ["auth_user_id"], ["recipient"], run / "raw", 0)
-        build_audience(run, Audience(connection="w", sql="SELECT 1", **settings), as_of, parts)
+        build_audience(run, Audience(**settings), as_of, parts)
         return run
 
     return build

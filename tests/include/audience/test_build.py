@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from include.audience.build import build_audience
 from include.errors import BadInput
 from include.extract import write_rows
-from include.publishers.config import Audience
+from include.publishers.audiences import Audience
 from include.staging import read_json
 
 NOON = datetime.fromisoformat("2026-03-01T12:00:00+00:00")
@@ -28,7 +28,7 @@ def stage(run: Path, rows: list[tuple[Any, Any]], part: int = 0) -> None:
 
 
 def audience(**values: Any) -> Audience:
-    return Audience(connection="w", sql="SELECT 1", **values)
+    return Audience(**values)
 
 
 def chunk_bytes(run: Path) -> list[bytes]:

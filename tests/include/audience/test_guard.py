@@ -10,7 +10,7 @@ import pytest
 
 from include.audience import user_sets
 from include.audience.guard import NotPassed, Verdict, judge, mask, require_passed
-from include.publishers.config import Guard
+from include.publishers.models import Guard
 from include.staging import read_json, write_json
 
 NOON = datetime.fromisoformat("2026-03-01T12:00:00+00:00")

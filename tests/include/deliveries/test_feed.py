@@ -12,7 +12,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from include.deliveries.feed import finish, write_feed_part
-from include.publishers import config
+from include.publishers.batches import Coverage
+from include.publishers.deliveries import FeedDelivery
 from include.recommendations import coverage
 from include.recommendations.parse import parse_batch
 from include.staging import read_json, sha256_file, to_path
@@ -26,8 +27,8 @@ def delivered(root: Path, users: list[User], ids: list[str], parts: int = 3, **d
     batch = batch_of(root / "shop" / "batches" / "x", json_lines(users), "json")
     parse_batch(batch, settings(parts=parts))
     listed = user_set(root, "now", ids, [f'"{name}",@x' for name in ids])
-    coverage.reconcile(batch, listed, settings(), config.Coverage())
-    wanted = config.FeedDelivery.model_validate({"name": "feed", "kind": "feed", **delivery})
+    coverage.reconcile(batch, listed, settings(), Coverage())
+    wanted = FeedDelivery.model_validate({"name": "feed", "kind": "feed", **delivery})
     out = root / "out"
     figures = [write_feed_part(batch, batch / "for-now", part, out, wanted) for part in range(parts)]
     manifest = finish(out, figures)

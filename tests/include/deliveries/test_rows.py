@@ -8,7 +8,7 @@ import pytest
 
 from include.deliveries.rows import SCHEMA, part_table
 from include.errors import BadInput
-from include.publishers import config
+from include.publishers.batches import Coverage
 from include.recommendations import coverage
 from include.recommendations.parse import parse_batch
 from tests.include.recommendations.documents import User, batch_of, products, settings, user_set, xml
@@ -25,7 +25,7 @@ def prepared(root: Path, users: list[User] = USERS, **more: Any) -> tuple[Path, 
     batch = batch_of(root / "shop" / "batches" / "x", xml(users))
     parse_batch(batch, settings(parts=1))
     listed = user_set(root, "now", ["z", "a", "absent"], ["z@example.com", None, None])
-    coverage.reconcile(batch, listed, settings(parts=1), config.Coverage(), **more)
+    coverage.reconcile(batch, listed, settings(parts=1), Coverage(), **more)
     return batch, batch / "for-now"
 
 

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from include.errors import ConfigError
 from include.publishers import config
+from include.publishers.models import Guard, Publisher
 
 SHOP: dict[str, Any] = {
     "audience": {"connection": "w", "sql": "SELECT 1"},
@@ -27,7 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def load(folder: Path, change: dict[str, Any] | str) -> config.Publisher:
+def load(folder: Path, change: dict[str, Any] | str) -> Publisher:
     """Load the shop after a change, whose keys are paths such as ``audience.format``."""
     if isinstance(change, str):
         text = change
@@ -48,7 +49,7 @@ def test_the_least_that_works(folder: Path) -> None:
     shop = load(folder, {})
     assert shop.name == "shop"
     assert shop.luigisbox.connection == "luigisbox_default"
-    assert shop.guard == config.Guard()
+    assert shop.guard == Guard()
     assert shop.past_transactions is None
     assert shop.delivery("feed").kind == "feed"
     with pytest.raises(ConfigError, match="no delivery 'table'; known are feed"):
@@ -169,7 +170,7 @@ def test_the_schema_for_editors_is_printed_and_knows_every_key() -> None:
     command = [sys.executable, "-W", "ignore", "-m", "include.publishers.config"]
     schema = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     assert schema == config.json_schema()
-    assert set(schema["properties"]) == set(config.Publisher.model_fields)
+    assert set(schema["properties"]) == set(Publisher.model_fields)
     assert "name" not in schema["required"]
     TypeAdapter(dict[str, Any]).validate_python(schema)
 

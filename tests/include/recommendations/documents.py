@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from include.audience.user_sets import UserSet
-from include.publishers import config
+from include.publishers.batches import LinkBatch
 
 URL = "https://shop.example/p/{id}?utm_source=mail&recommendation_id=r-{id}&sort=a%20b"
 
@@ -88,8 +88,8 @@ def batch_of(folder: Path, raw: bytes, suffix: str = "xml") -> Path:
     return folder
 
 
-def settings(**more: Any) -> config.Batch:
-    return config.Batch.model_validate({"link": "https://shop.example/batch.xml", "parts": 3, **more})
+def settings(**more: Any) -> LinkBatch:
+    return LinkBatch.model_validate({"link": "https://shop.example/batch.xml", "parts": 3, **more})
 
 
 def read_parts(batch: Path, with_default: bool = True) -> list[dict[str, Any]]:

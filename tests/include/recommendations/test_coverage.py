@@ -11,7 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from include.errors import PipelineError
-from include.publishers import config
+from include.publishers.batches import Coverage
 from include.recommendations import coverage
 from include.recommendations.parse import parse_batch
 from include.recommendations.rows import user_key
@@ -26,7 +26,7 @@ def reconciled(
     batch = batch_of(root / "shop" / "batches" / "x", xml(users))
     parse_batch(batch, settings())
     given_settings = settings(recommendation_types=types)
-    given_thresholds = config.Coverage.model_validate(thresholds or {})
+    given_thresholds = Coverage.model_validate(thresholds or {})
     found = coverage.reconcile(batch, user_set(root, "now", ids), given_settings, given_thresholds, **more)
     assert read_json(batch / "for-now" / "coverage.json") == found
     return found
@@ -67,7 +67,7 @@ def test_the_recipient_is_the_platforms_key_or_the_id(tmp_path: Path) -> None:
     batch = batch_of(tmp_path / "shop" / "batches" / "x", xml([User("a"), DEFAULT]))
     parse_batch(batch, settings())
     listed = user_set(tmp_path, "now", ["a", "b", "c"], ["a@example.com", None, ""])
-    coverage.reconcile(batch, listed, settings(), config.Coverage())
+    coverage.reconcile(batch, listed, settings(), Coverage())
     found = {row["auth_user_id"]: row["recipient"] for row in recipients(tmp_path)}
     assert found == {"a": "a@example.com", "b": "b", "c": "c"}
 

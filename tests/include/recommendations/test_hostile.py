@@ -221,7 +221,7 @@ _PARSE = """
 import resource, sys
 from pathlib import Path
 from include.errors import BadInput
-from include.publishers.config import Batch
+from include.publishers.batches import LinkBatch as Batch
 from include.recommendations.parse import parse_batch
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:

@@ -171,7 +171,8 @@ class Shop:
         from include.audience.build import build_audience
         from include.audience.guard import judge
         from include.extract import write_rows
-        from include.publishers.config import Guard, load_publisher
+        from include.publishers.config import load_publisher
+        from include.publishers.models import Guard
 
         folder = self.root / "shop" / "audience" / run
         write_rows([[(user,) for user in ids]], ["auth_user_id"], ["auth_user_id"], ["recipient"], folder / "raw", 0)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from include.errors import ConfigError
-from include.publishers.config import WarehouseDelivery
+from include.publishers.deliveries import WarehouseDelivery
 from warehouse import load
 from warehouse.load import COLUMNS, deliver_part
 
