@@ -22,9 +22,9 @@ from urllib.parse import urlsplit
 from include.errors import ConfigError
 from include.recommendations.freshness import Seen, still_waiting
 from luigisbox.connections import LinkAccess, is_http
-from luigisbox.shared_transport import shared_transport
 from vendor_http.errors import PermanentError, Redirected, clean, error_for_status
 from vendor_http.session import MAX_REDIRECTS, USER_AGENT, check_redirect, origin
+from vendor_http.shared_transport import shared_transport
 
 HEAD_BYTES = 65_536
 _REDIRECTS = (301, 302, 303, 307, 308)

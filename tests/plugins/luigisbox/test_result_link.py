@@ -12,7 +12,6 @@ import pytest
 
 from include.errors import ConfigError
 from include.recommendations.freshness import Seen
-from luigisbox import shared_transport as shared
 from luigisbox.connections import LinkAccess
 from luigisbox.fetch import fetch_batch
 from luigisbox.result_link import (
@@ -26,9 +25,10 @@ from luigisbox.result_link import (
     store_headers,
     watch,
 )
-from luigisbox.shared_transport import _transports, proxy_for, shared_transport
+from vendor_http import shared_transport as shared
 from vendor_http.errors import PermanentError, Unreachable
 from vendor_http.retry import Retry
+from vendor_http.shared_transport import _transports, proxy_for, shared_transport
 
 Serve = Callable[[Callable[[Any], None]], str]
 SENT = datetime(2026, 5, 1, 12, tzinfo=UTC)
