@@ -28,6 +28,8 @@ from include.sandbox.database import Stopping
 from include.sandbox.front import Front
 from include.sandbox.pages import page_routes
 from include.sandbox.parts import Parts
+from include.sandbox.smartemailing.app import PREFIX, smartemailing_app
+from include.sandbox.smartemailing.control import smartemailing_control
 
 
 def create_app(parts: Parts) -> Front:
@@ -47,8 +49,10 @@ def create_app(parts: Parts) -> Front:
     app.add_exception_handler(Stopping, answer_stopping)
     app.add_exception_handler(HTTPException, answer_http_error)
     app.add_exception_handler(RequestValidationError, answer_invalid)
-    for routes in (vendor_routes(parts), control_routes(parts), page_routes(parts)):
+    routers = (vendor_routes(parts), control_routes(parts), page_routes(parts), smartemailing_control(parts.settings))
+    for routes in routers:
         app.include_router(routes)
+    app.mount(PREFIX, smartemailing_app(parts.settings, parts.faults))  # before any mount at /api
     return Front(app, parts.faults, parts.journal, parts.clock)
 
 

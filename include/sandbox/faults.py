@@ -14,10 +14,12 @@ from include.sandbox.clock import Clock
 StatusFault = Literal["401", "429", "500", "502", "503"]
 SocketFault = Literal["reset_mid_body", "reset_after_store", "slow_read"]
 BatchFault = Literal["late_batch", "truncated_batch", "previous_list_batch", "frozen_batch"]
-FaultName = StatusFault | SocketFault | BatchFault | Literal["skewed_clock"]
+SmartEmailingFault = Literal["error_in_200", "moving_list"]
+FaultName = StatusFault | SocketFault | BatchFault | SmartEmailingFault | Literal["skewed_clock"]
 STATUS_FAULTS: tuple[str, ...] = get_args(StatusFault)
 SOCKET_FAULTS: tuple[str, ...] = get_args(SocketFault)
 STANDING_FAULTS = ("frozen_batch", "skewed_clock")
+_PATHS = {"truncated_batch": "/batches/", "error_in_200": "/api/v3/", "moving_list": "/api/v3/"}
 
 
 class Fault(BaseModel):
@@ -47,7 +49,7 @@ class Fault(BaseModel):
         if self.fault == "429" and self.retry_after is None:
             self.retry_after = 1
         if not self.path:
-            self.path = "/batches/" if self.fault == "truncated_batch" else "/v1/"
+            self.path = _PATHS.get(self.fault, "/v1/")
         return self
 
 

@@ -18,7 +18,7 @@ from include.sandbox.journal import Entry, Journal, path_without_ids
 
 LINGER_SECONDS = 5.0
 SMALL_BODY = 65_536  # read to its end before the answer, so that the connection can be used again
-VENDOR_PATHS = ("/v1/", "/batches/")
+VENDOR_PATHS = ("/v1/", "/batches/", "/api/")
 REASONS = {"401": "the signature does not fit", "429": "too many requests"}
 log = logging.getLogger("include.sandbox")
 

@@ -76,6 +76,8 @@ class Settings:
     link_bearer: str | None = field(default=None, repr=False)
     link_header: str | None = field(default=None, repr=False)
     memory_limit: str = "1GB"
+    smartemailing_user: str = "sandbox"
+    smartemailing_key: str = field(default="sandbox_key", repr=False)
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\d+-\d+", self.tracker):

@@ -1,0 +1,106 @@
+"""Pages of contacts, values, lists, fields and newsletters."""
+
+import sqlite3
+import threading
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from include.sandbox.smartemailing.answers import Refusal, page
+from include.sandbox.smartemailing.database import ContactsDatabase
+from include.sandbox.smartemailing.questions import Question
+
+_OF_LIST = "JOIN memberships m ON m.contact_id = t.id AND m.contactlist_id = ?"
+_MOST_COUNTS = 100
+
+
+class Listings:
+    """Answers questions; remembers counts until something changes, since a count of a million rows takes long."""
+
+    def __init__(self, database: ContactsDatabase) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._counts: dict[tuple[Any, ...], int] = {}
+
+    def answer(self, question: Question) -> dict[str, Any]:
+        """A page of a plain table."""
+        with self._database.reading() as connection:
+            rows = question.rows(connection)
+            total = self._total(connection, question, "", ())
+        return page([_selected(row, question) for row in rows], total, question.offset, question.limit)
+
+    def contacts(self, question: Question, list_id: int | None, confirmed: bool) -> dict[str, Any]:
+        """A page of contacts, of one list or of all.
+
+        Raises:
+            Refusal: 404, there is no such list.
+        """
+        join, values = "", () if list_id is None else (list_id,)
+        if list_id is not None:
+            join = _OF_LIST + (" AND m.status = 'confirmed'" if confirmed else "")
+        with self._database.reading() as connection:
+            if (
+                list_id is not None
+                and not connection.execute("SELECT 1 FROM contactlists WHERE id = ?", values).fetchone()
+            ):
+                raise Refusal(404, f"Contact list {list_id} was not found")
+            rows = question.rows(connection, join, values)
+            total = self._total(connection, question, join, values)
+            _add_lists(connection, rows, question)
+            _add_values(connection, rows, question)
+        return page([_selected(row, question) for row in rows], total, question.offset, question.limit)
+
+    def _total(self, connection: sqlite3.Connection, question: Question, join: str, values: Sequence[Any]) -> int:
+        generation = connection.execute("SELECT number FROM generation").fetchone()[0]
+        key = (generation, question.listing.table, join, *values, *question.filters.items())
+        with self._lock:
+            known = self._counts.get(key)
+        if known is None:
+            known = question.count(connection, join, values)
+            with self._lock:
+                if len(self._counts) >= _MOST_COUNTS:
+                    self._counts.clear()
+                self._counts[key] = known
+        return known
+
+
+def _selected(row: dict[str, Any], question: Question) -> dict[str, Any]:
+    wanted = (*question.select, *question.expand)
+    return {name: row[name] for name in wanted if name in row}
+
+
+def _add_lists(connection: sqlite3.Connection, rows: list[dict[str, Any]], question: Question) -> None:
+    if "contactlists" not in question.select:
+        return
+    found = _of_contacts(
+        connection,
+        rows,
+        "SELECT contact_id, contactlist_id, status, added, updated FROM memberships "
+        "WHERE contact_id IN ({}) ORDER BY contactlist_id",
+    )
+    for row in rows:
+        row["contactlists"] = found[row["id"]]
+
+
+def _add_values(connection: sqlite3.Connection, rows: list[dict[str, Any]], question: Question) -> None:
+    if "customfields" not in question.expand:
+        return
+    found = _of_contacts(
+        connection,
+        rows,
+        "SELECT contact_id, id, customfield_id, value, customfield_options_id FROM contact_customfields "
+        "WHERE contact_id IN ({}) ORDER BY customfield_id",
+    )
+    for row in rows:
+        row["customfields"] = found[row["id"]]
+
+
+def _of_contacts(
+    connection: sqlite3.Connection, rows: list[dict[str, Any]], query: str
+) -> dict[int, list[dict[str, Any]]]:
+    found: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    numbers = [row["id"] for row in rows]
+    for each in connection.execute(query.format(", ".join("?" * len(numbers))), numbers):
+        content = dict(each)
+        found[content.pop("contact_id")].append(content)
+    return found
