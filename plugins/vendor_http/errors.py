@@ -12,6 +12,7 @@
     ├── TransientError           waiting mends it; nothing was stored, or sending it again does no harm
     │   ├── RateLimited          429
     │   ├── ServerError          5xx
+    │   ├── Unreadable           a success whose content is not what it should be
     │   └── Unreachable          no connection, or a lost one
     ├── TooSlow                  the upload would not be, or was not, through within the vendor's time limit
     └── FateUnknown              the vendor may have stored it, or not: never sent again by itself
@@ -81,6 +82,10 @@ class RateLimited(TransientError):
 
 class ServerError(TransientError):
     """5xx: the vendor's own trouble."""
+
+
+class Unreadable(TransientError):
+    """A success whose content is not what it should be: half an answer, or a maintenance page."""
 
 
 class Unreachable(TransientError):

@@ -1,0 +1,248 @@
+"""The client of Klaviyo: pages of profiles, import jobs, campaigns. It waits; it knows no Airflow.
+
+Each request is paced before it is sent, tried again while that is safe, and read whole: at most one page is held.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from time import sleep as really_sleep
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+from include.errors import ConfigError
+from klaviyo.campaigns import scheduled
+from klaviyo.connections import Settings
+from klaviyo.documents import (
+    CURSOR,
+    Campaign,
+    Job,
+    Page,
+    SourceInfo,
+    attributes_of,
+    decode,
+    job_of,
+    page_of,
+    resource_of,
+    source_of,
+)
+from vendor_http.errors import FateUnknown, Unauthorized, Unreachable, Unreadable, error_for_status
+from vendor_http.pacing import Pacer
+from vendor_http.retry import Retry
+from vendor_http.session import VendorSession, never_sent
+
+PAGE_SIZE = 100
+JOBS = "/api/profile-bulk-import-jobs"
+ALL = "all"
+_UNKNOWN = "Whether the import job was made is unknown; sending it again leaves the same profiles."
+
+__all__ = ["Campaign", "Client", "Job", "Page", "SourceInfo"]
+
+
+class Client:
+    """Talks to one account, from one thread; use it in a ``with`` block. ``sleep`` is for the pacing."""
+
+    def __init__(
+        self, settings: Settings, retry: Retry | None = None, sleep: Callable[[float], None] = really_sleep
+    ) -> None:
+        self.settings = settings
+        self._retry = retry or Retry()
+        self._session = VendorSession(settings.timeouts, settings.verify)
+        self._session.headers.update(settings.headers)
+        # The documented limits of the account, by kind of endpoint.
+        self._profiles = Pacer(per_second=75, per_minute=700, sleep=sleep)
+        self._counts = Pacer(per_second=1, per_minute=15, sleep=sleep)
+        self._others = Pacer(per_second=10, per_minute=150, sleep=sleep)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def profiles(
+        self,
+        source: str,
+        *,
+        fields: Sequence[str],
+        consent: bool = False,
+        cursor: str | None = None,
+        filter: str | None = None,  # noqa: A002 - Klaviyo's word
+    ) -> Iterator[Page]:
+        """The profiles of a source, page by page. Rows can repeat at the border of two pages.
+
+        Args:
+            source: ``all``, ``list:ID`` or ``segment:ID``.
+            fields: attributes of a profile, such as ``external_id``, ``email``, ``properties``.
+            consent: give ``subscriptions`` too.
+            cursor: where to go on: that of an earlier page.
+            filter: in Klaviyo's language.
+
+        Raises:
+            ConfigError: the source is none of these.
+            VendorError: what Klaviyo answered at last.
+        """
+        kind, name = _source(source)
+        path = f"/api/{kind}s/{quote(name, safe='')}/profiles" if name else "/api/profiles"
+        params = {"page[size]": str(PAGE_SIZE), "fields[profile]": ",".join(fields)}
+        if consent:
+            params["additional-fields[profile]"] = "subscriptions"
+        if filter:
+            params["filter"] = filter
+        yield from self._pages(path, params, self._profiles, cursor)
+
+    def source(self, source: str) -> SourceInfo:
+        """Name and own count of a source; ``all`` is not counted by Klaviyo.
+
+        Raises:
+            ConfigError: the source is none of ``all``, ``list:ID``, ``segment:ID``.
+            VendorError: what Klaviyo answered at last; ``NotFound`` if there is no such list or segment.
+        """
+        kind, name = _source(source)
+        if not name:
+            return SourceInfo("all profiles", None)
+        path = f"/api/{kind}s/{quote(name, safe='')}"
+        document = self._get(path, {f"additional-fields[{kind}]": "profile_count"}, self._counts)
+        return source_of(document, f"GET {path}")
+
+    def create_import_job(self, body: bytes) -> str:
+        """Start a bulk import job; gives its id. An import is an upsert: the same again leaves the same profiles.
+
+        Raises:
+            FateUnknown: it may have been made, or not; it was not sent again.
+            Invalid: refused as a whole; nothing was stored.
+            VendorError: not made.
+        """
+
+        def attempt(_number: int) -> str:
+            self._others.before()
+            status, headers, content = self._post(JOBS, body)
+            if 200 <= status < 300:
+                return _job_id(content)
+            if status >= 500:
+                raise FateUnknown(f"POST {JOBS} answered {status}. {_UNKNOWN}", status=status)
+            raise self._error(status, "POST", JOBS, content, headers)
+
+        return self._retry.run(f"POST {JOBS}", attempt)
+
+    def import_job(self, job: str) -> Job:
+        """How far an import job is.
+
+        Raises:
+            VendorError: what Klaviyo answered at last.
+        """
+        path = f"{JOBS}/{quote(job, safe='')}"
+        return job_of(self._get(path, {}, self._others), f"GET {path}")
+
+    def import_errors(self, job: str) -> Iterator[dict[str, Any]]:
+        """What was refused in an import job: attributes ``code, title, detail, source, original_payload`` of each.
+
+        The payload holds customers' data: it is not for logs.
+
+        Raises:
+            VendorError: what Klaviyo answered at last.
+        """
+        path = f"{JOBS}/{quote(job, safe='')}/import-errors"
+        for page in self._pages(path, {"page[size]": str(PAGE_SIZE)}, self._others, None):
+            yield from map(attributes_of, page.rows)
+
+    def find_profile(self, external_id: str) -> str | None:
+        """Klaviyo's id of the profile with this ``external_id``; None if there is none.
+
+        Raises:
+            VendorError: what Klaviyo answered at last.
+        """
+        quoted = external_id.replace("\\", "\\\\").replace('"', '\\"')
+        for page in self.profiles(ALL, fields=["external_id"], filter=f'equals(external_id,"{quoted}")'):
+            for row in page.rows:
+                if attributes_of(row).get("external_id") == external_id:
+                    return str(row["id"])
+        return None
+
+    def campaigns(self) -> list[Campaign]:
+        """The e-mail campaigns that are scheduled and not yet sent, whichever shape the revision has.
+
+        Raises:
+            VendorError: what Klaviyo answered at last.
+        """
+        asking = scheduled(self.settings.revision)
+        try:
+            path, params = next(asking)
+            while True:
+                path, params = asking.send(self._get(path, params, self._others))
+        except StopIteration as end:
+            return list(end.value)
+
+    def probe(self) -> str:
+        """One harmless request; a sentence on reach, key and revision.
+
+        Raises:
+            VendorError: not reachable, or refused; the sentence says what to mend.
+        """
+        page_of(self._get("/api/lists", {"page[size]": "1"}, self._others), "GET /api/lists")
+        return f"{self.settings.base_url} is reachable and accepts the key and revision {self.settings.revision}."
+
+    def _pages(self, path: str, params: Mapping[str, str], pacer: Pacer, cursor: str | None) -> Iterator[Page]:
+        while True:
+            asked = {**params, CURSOR: cursor} if cursor else params
+            page = page_of(self._get(path, asked, pacer), f"GET {path}", cursor)
+            yield page
+            cursor = page.cursor
+            if cursor is None:
+                return
+
+    def _get(self, path: str, params: Mapping[str, str], pacer: Pacer) -> dict[str, Any]:
+        def attempt(_number: int) -> dict[str, Any]:
+            pacer.before()
+            with self._session.get(self.settings.base_url + path, params=params) as response:
+                pacer.after(response.headers)
+                if response.status_code != 200:
+                    raise self._error(response.status_code, "GET", path, response.content, response.headers)
+                return decode(response.content, f"GET {path}")
+
+        return self._retry.run(f"GET {path}", attempt)
+
+    def _post(self, path: str, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
+        headers = {"Content-Type": "application/vnd.api+json"}
+        try:
+            with self._session.post(self.settings.base_url + path, data=body, headers=headers) as response:
+                self._others.after(response.headers)
+                return response.status_code, response.headers, response.content
+        except Unreachable as error:
+            if never_sent(error):
+                raise
+            raise FateUnknown(f"{error} {_UNKNOWN}") from error
+
+    def _error(self, status: int, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Exception:
+        return refused(self.settings, error_for_status(status, method, path, body, headers))
+
+
+def refused(settings: Settings, error: Exception) -> Exception:
+    """The error, and where to mend it if the key, its rights or the revision may be wrong."""
+    if isinstance(error, Unauthorized):
+        what = "The key may not do this: give it the scope." if error.status == 403 else "The key is refused."
+        return Unauthorized(f"{error} {what} Connection: {settings.connection}.", status=error.status)
+    if "revision" in str(error).lower():
+        where = f"Connection: {settings.connection}, revision {settings.revision}."
+        return type(error)(f"{error} {where}")
+    return error
+
+
+def _source(source: str) -> tuple[str, str]:
+    kind, _, name = source.partition(":")
+    if source == ALL or (kind in ("list", "segment") and name):
+        return kind, name
+    raise ConfigError(f"klaviyo: no source {source!r}; must be all, list:ID or segment:ID")
+
+
+def _job_id(content: bytes) -> str:
+    what = f"POST {JOBS}"
+    try:
+        return str(resource_of(decode(content, what), what)["id"])
+    except Unreadable as error:
+        raise FateUnknown(f"{error} {_UNKNOWN}") from error
