@@ -5,6 +5,9 @@ from airflow.sdk import Asset, AssetAlias
 RECOMMENDATIONS_READY = AssetAlias("recommendations_ready")
 """Through it a run announces the publisher's own asset; which publisher, a campaign knows only when it runs."""
 
+RECOMMENDATIONS_LATE = AssetAlias("recommendations_late")
+"""The same for a campaign that will hardly be ready in time."""
+
 
 def user_set_accepted(publisher: str) -> Asset:
     """Luigi's Box has accepted a new user set of this publisher."""
@@ -14,3 +17,8 @@ def user_set_accepted(publisher: str) -> Asset:
 def recommendations_ready(publisher: str) -> Asset:
     """A fresh batch of this publisher was delivered; the event's extra holds its figures."""
     return Asset(name=f"recommendations_{publisher}", uri=f"luigisbox://{publisher}/recommendations", group="luigisbox")
+
+
+def recommendations_late(publisher: str) -> Asset:
+    """A campaign of this publisher will hardly be ready by its deadline; the event's extra holds the figures."""
+    return Asset(name=f"recommendations_late_{publisher}", uri=f"luigisbox://{publisher}/late", group="luigisbox")

@@ -40,7 +40,9 @@ BATCH = {
         type=["string", "null"],
         format="date-time",
         title="Deadline",
-        description="When to stop waiting for the batch; empty: deadline_minutes of the publisher after the upload.",
+        description="When to stop waiting for the batch, such as 2026-11-27T05:30:00+01:00; without an offset it is "
+        "UTC. Empty: ready_minutes of the publisher before the newsletter is sent, or deadline_minutes after the "
+        "upload. What follows when it passes is on_deadline of the publisher's file.",
         section="Batch",
     ),
     "recommendation_types": Param(
@@ -77,6 +79,28 @@ AUDIENCE = {
         description="URI of a file with the ids (.txt, .csv, .jsonl or .parquet) instead of a query. "
         "Ids themselves never go into a run's parameters.",
         section="Audience",
+    ),
+}
+
+
+NEWSLETTER = {
+    "send_at": Param(
+        None,
+        type=["string", "null"],
+        format="date-time",
+        title="Newsletter is sent at",
+        description="When the platform sends the newsletter, such as 2026-11-27T06:00:00+01:00; without an offset it "
+        "is UTC. The run says at once, and by the event recommendations_late, if it will hardly be ready. Empty: the "
+        "newsletter waits for the recommendations.",
+        section="Newsletter",
+    ),
+    "newsletter": Param(
+        None,
+        type=["string", "null"],
+        maxLength=300,
+        title="Newsletter",
+        description="Its name, for people who look at this run.",
+        section="Newsletter",
     ),
 }
 

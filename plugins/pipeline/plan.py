@@ -10,12 +10,14 @@ from include.errors import ConfigError
 from include.publishers.config import check_alone, load_publisher
 from include.publishers.models import Publisher
 from include.staging import run_folder, staging_root
+from pipeline.deadlines import deadline_of, warn_if_late
 
 
 class Plan(TypedDict):
     """What every later task of a run needs to know.
 
     ``window`` is half-open, ``start`` and ``end`` in ISO-8601; ``since`` is the start of a scheduled run's interval.
+    ``send_at`` is when the newsletter is sent, ``deadline`` when the wait for the batch ends.
     """
 
     publisher: str
@@ -26,6 +28,7 @@ class Plan(TypedDict):
     file: str | None
     accept_held: bool
     deadline: str | None
+    send_at: str | None
     since: str | None
     deliveries: list[str]
     recommendation_types: list[str] | None
@@ -33,8 +36,11 @@ class Plan(TypedDict):
 
 @task
 def plan(publisher: str, room: str = "audience") -> Plan:
-    """Resolve what this run is about; see :func:`resolve`."""
-    return resolve(publisher, room, get_current_context())
+    """Resolve what this run is about, see :func:`resolve`, and say at once if it will hardly be ready in time."""
+    context = get_current_context()
+    resolved = resolve(publisher, room, context)
+    warn_if_late(publisher, context["dag_run"].run_id, resolved["deadline"], resolved["send_at"])
+    return resolved
 
 
 def resolve(publisher: str, room: str, context: Mapping[str, Any]) -> Plan:
@@ -50,7 +56,7 @@ def resolve(publisher: str, room: str, context: Mapping[str, Any]) -> Plan:
 
     Raises:
         ConfigError: unknown publisher, half a window, a window that ends before it starts, an unknown delivery,
-            a tracker shared with another publisher;
+            a tracker shared with another publisher, a deadline or a newsletter in the past;
             of ``transactions`` also a run without a window, and a publisher that sends no purchases.
     """
     settings, params, dag_run = load_publisher(publisher), context["params"], context["dag_run"]
@@ -64,6 +70,8 @@ def resolve(publisher: str, room: str, context: Mapping[str, Any]) -> Plan:
     run = run_folder(staging_root(), publisher, room, f"{context['dag'].dag_id}--{dag_run.run_id}")
     if params.get("audience_sql") and params.get("audience_file"):
         raise ConfigError("audience_sql and audience_file were both given; give one, or neither")
+    send_at = _optional_moment(params, "send_at")
+    deadline = deadline_of(settings, _optional_moment(params, "deadline"), send_at, datetime.now(UTC))
     return {
         "publisher": publisher,
         "run": run.as_uri(),
@@ -72,7 +80,8 @@ def resolve(publisher: str, room: str, context: Mapping[str, Any]) -> Plan:
         "sql": params.get("audience_sql") or None,
         "file": params.get("audience_file") or None,
         "accept_held": bool(params.get("accept_held")),
-        "deadline": _iso(_moment("deadline", params["deadline"])) if params.get("deadline") else None,
+        "deadline": _iso(deadline) if deadline else None,
+        "send_at": _iso(send_at) if send_at else None,
         "since": _iso(context["data_interval_start"]) if dag_run.run_type == "scheduled" else None,
         "deliveries": _deliveries(settings, params.get("deliveries")),
         "recommendation_types": params.get("recommendation_types") or None,
@@ -100,6 +109,10 @@ def _moment(key: str, text: str) -> datetime:
     except ValueError:
         raise ConfigError(f"{key}: came {text!r}; must be a time such as 2026-11-21T06:00:00+01:00") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _optional_moment(params: Mapping[str, Any], key: str) -> datetime | None:
+    return _moment(key, params[key]) if params.get(key) else None
 
 
 def _iso(moment: datetime) -> str:

@@ -1,0 +1,1 @@
+"""What the watchers of newsletter platforms share."""
