@@ -61,6 +61,39 @@ def get_provider_info() -> dict[str, Any]:
                     **_ACCESS_FIELDS,
                 },
             },
+            {
+                "connection-type": "klaviyo",
+                "hook-class-name": "klaviyo.hooks.KlaviyoHook",
+                "hook-name": "Klaviyo",
+                "ui-field-behaviour": {
+                    "hidden-fields": ["schema", "login"],
+                    "relabeling": {"password": "Private API key"},
+                    "placeholders": {"host": "https://a.klaviyo.com"},
+                },
+                "conn-fields": {
+                    "revision": _field(
+                        "API revision", {"type": _TEXT}, "A date such as 2026-07-15, which it also is if empty."
+                    ),
+                    **_ACCESS_FIELDS,
+                },
+            },
+            {
+                "connection-type": "smartemailing",
+                "hook-class-name": "smartemailing.hooks.SmartEmailingHook",
+                "hook-name": "SmartEmailing",
+                "ui-field-behaviour": {
+                    "hidden-fields": ["schema"],
+                    "relabeling": {"login": "User name", "password": "API key"},
+                    "placeholders": {"host": "https://app.smartemailing.cz"},
+                },
+                "conn-fields": {
+                    "pause_seconds": _field("Pause", _SECONDS, "Seconds between two requests; 0.2 if empty."),
+                    "time_zone": _field(
+                        "Time zone", {"type": _TEXT}, "Of the times in SmartEmailing's answers; UTC if empty."
+                    ),
+                    **_ACCESS_FIELDS,
+                },
+            },
         ],
         "extra-links": ["luigisbox.extra_links.ResultLink", "luigisbox.extra_links.StagedManifest"],
     }
