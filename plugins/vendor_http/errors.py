@@ -169,17 +169,36 @@ def clean(text: str) -> str:
 
 
 def _reasons(answer: Any) -> str:
-    """``reason`` and ``exception_details``, or ``error``, or ``errors``; anything else as it is."""
+    """``reason`` and ``exception_details``, ``error``, or ``errors`` (a list: JSON:API); anything else as it is."""
     if not isinstance(answer, dict):
         return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
     if isinstance(answer.get("reason"), str):
         return str(answer["reason"]) + _fields(answer.get("exception_details"))
+    if isinstance(answer.get("errors"), list):
+        return "; ".join(_json_api(each) for each in answer["errors"])
     error = answer.get("error")
     if isinstance(error, dict) and "message" in error:
         return ": ".join(str(error[key]) for key in ("type", "code", "message") if error.get(key))
     if isinstance(error, str):
         return error
     return json.dumps(answer.get("errors", answer), ensure_ascii=False) if answer else ""
+
+
+def _json_api(error: Any) -> str:
+    """Title, code, detail and place of one error of JSON:API; values that the detail quotes are left out."""
+    if not isinstance(error, dict):
+        return json.dumps(error, ensure_ascii=False)
+    title, code, said = (str(error.get(key) or "") for key in ("title", "code", "detail"))
+    source = error.get("source")
+    place = next((str(at) for at in source.values() if at), "") if isinstance(source, dict) else ""
+    sentence = ": ".join(part for part in (title.rstrip("."), _without_values(said)) if part)
+    return " ".join(part for part in (sentence, code and f"[{code}]", place and f"at {place}") if part)
+
+
+def _without_values(text: str) -> str:
+    """A detail without what may be a customer's: quoted values but names of fields, long numbers but dates."""
+    text = re.sub(r"""(['"`])(?![a-z_.\[\]/-]*\1)[^'"`]*\1""", r"\1…\1", text)
+    return re.sub(r"\+?(?<!\d)(?!\d{4}-\d\d-\d\d\b)\d[\d ()-]{6,}\d", "…", text)
 
 
 def _fields(details: Any) -> str:

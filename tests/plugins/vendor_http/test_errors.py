@@ -1,5 +1,6 @@
 """One function knows HTTP statuses; every status has one meaning."""
 
+import json
 from email.utils import formatdate
 from time import time
 
@@ -57,6 +58,12 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
         (b'{"error": {"type": "t", "code": 7, "message": "m"}}', "t: 7: m"),
         (b'{"error": "plain"}', "plain"),
         (b'{"errors": {"a": ["b"]}}', '{"a": ["b"]}'),
+        (
+            b'{"errors": [{"code": "invalid", "title": "Bad.", "detail": "No.", "source": {"pointer": "/a"}}]}',
+            "Bad: No. [invalid] at /a",
+        ),
+        (b'{"errors": [{"title": "A"}, {"source": {"parameter": "page[size]"}}, 3]}', "A; at page[size]; 3"),
+        (b'{"errors": []}', ""),
         (b'["x"]', '["x"]'),
         (b'"text"', "text"),
         (b"<html><b>Down</b>\n for  now</html>", "Down for now"),
@@ -66,6 +73,21 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
 )
 def test_what_the_vendor_said_comes_as_one_line(body: bytes, said: str) -> None:
     assert detail(body) == said
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("'jane.doe@example.com' is no 'email'", "'…' is no 'email'"),
+        ("Profile \"U-17\" has bad 'properties.x'", "Profile \"…\" has bad 'properties.x'"),
+        ("Call +420 777 123 456 or 420777123456.", "Call … or …."),
+        ("Revision 2020-01-01 is too old", "Revision 2020-01-01 is too old"),
+        ("jane.doe@example.com exists", "ja…@… exists"),
+    ],
+)
+def test_details_of_json_api_show_no_values(said: str, shown: str) -> None:
+    error = {"code": "invalid", "detail": said, "meta": {"value": "secret"}, "original_payload": {"email": "secret"}}
+    assert detail(json.dumps({"errors": [error]}).encode()) == f"{shown} [invalid]"
 
 
 def test_deeply_nested_json_is_only_text() -> None:
