@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from smartemailing.answers import API, LIMIT, Newsletter, content_of, newsletter_of, rows_of
 from smartemailing.connections import Settings
-from vendor_http.errors import Invalid, ServerError
+from vendor_http.errors import Invalid
 from vendor_http.retry import Retry
 
 if TYPE_CHECKING:
@@ -155,9 +155,7 @@ class Client:
             rows, total = self._rows(path, parameters, start)
         new = [row for row in rows if _id(path, row) > after]
         end = start + len(rows)
-        last = not rows or end >= total
-        if not new and not last and end <= offset:
-            raise ServerError(f"GET {API}{path}: page after page is the same, at offset {offset}.")
+        last = not new or end >= total
         return Page(new, end, last, total, _id(path, new[-1]) if new else after)
 
     def _rows(self, path: str, parameters: dict[str, str], offset: int) -> tuple[list[dict[str, Any]], int]:
