@@ -6,6 +6,7 @@ and noting) is announced again after a while, until it is sent: a newsletter is 
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -16,6 +17,8 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 if TYPE_CHECKING:
     from include.newsletters import Newsletter
     from include.publishers.models import Campaigns
+
+log = logging.getLogger(__name__)
 
 CAMPAIGN = "campaign"
 """The DAG whose runs the newsletters start."""
@@ -71,20 +74,20 @@ class NewsletterTrigger(BaseEventTrigger):
         try:
             return await self._look(now or datetime.now(UTC))
         except Unauthorized as error:
-            self.log.error(  # noqa: TRY400
+            log.error(  # noqa: TRY400
                 "newsletters of publisher %s: the platform refuses the key, so no newsletter starts a run: %s",
                 self.publisher,
                 error,
             )
         except (PipelineError, VendorError, AirflowException) as error:
-            self.log.error(  # noqa: TRY400
+            log.error(  # noqa: TRY400
                 "newsletters of publisher %s could not be read: %s Trying again in %.0f s.",
                 self.publisher,
                 error,
                 self._pause,
             )
         except Exception:
-            self.log.exception("newsletters of publisher %s could not be read", self.publisher)
+            log.exception("newsletters of publisher %s could not be read", self.publisher)
         return []
 
     async def _look(self, now: datetime) -> list[dict[str, Any]]:
@@ -111,7 +114,7 @@ class NewsletterTrigger(BaseEventTrigger):
             self._started.add(run_id)
             return False
         if before is not None:
-            self.log.warning(
+            log.warning(
                 "newsletter %s of publisher %s was announced, but no run %s of the DAG %s came of it: are both "
                 "campaign_watcher__%s and %s unpaused? Announcing it again.",
                 newsletter.id,
@@ -122,7 +125,7 @@ class NewsletterTrigger(BaseEventTrigger):
                 CAMPAIGN,
             )
         self._announced[run_id] = time.monotonic()
-        self.log.info("newsletter %s of publisher %s is due: announcing %s", newsletter.id, self.publisher, run_id)
+        log.info("newsletter %s of publisher %s is due: announcing %s", newsletter.id, self.publisher, run_id)
         return True
 
     async def has_run(self, run_id: str) -> bool:
