@@ -28,6 +28,7 @@ from time import time
 from typing import Any
 
 DETAIL_CHARACTERS = 300
+_FIELD = re.compile(r"[a-z_.\[\]/-]*")
 
 
 class VendorError(Exception):
@@ -197,7 +198,8 @@ def _json_api(error: Any) -> str:
 
 def _without_values(text: str) -> str:
     """A detail without what may be a customer's: quoted values but names of fields, long numbers but dates."""
-    text = re.sub(r"""(['"`])(?![a-z_.\[\]/-]*\1)[^'"`]*\1""", r"\1…\1", text)
+    quoted = r"""(?<!\w)(['"`])(.*?)\1(?!\w)"""
+    text = re.sub(quoted, lambda found: found[0] if _FIELD.fullmatch(found[2]) else f"{found[1]}…{found[1]}", text)
     return re.sub(r"\+?(?<!\d)(?!\d{4}-\d\d-\d\d\b)\d[\d ()-]{6,}\d", "…", text)
 
 

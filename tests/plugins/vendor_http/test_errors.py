@@ -80,6 +80,7 @@ def test_what_the_vendor_said_comes_as_one_line(body: bytes, said: str) -> None:
     [
         ("'jane.doe@example.com' is no 'email'", "'…' is no 'email'"),
         ("Profile \"U-17\" has bad 'properties.x'", "Profile \"…\" has bad 'properties.x'"),
+        ("It doesn't know 'U-17' or 'O'Brien'", "It doesn't know '…' or '…'"),
         ("Call +420 777 123 456 or 420777123456.", "Call … or …."),
         ("Revision 2020-01-01 is too old", "Revision 2020-01-01 is too old"),
         ("jane.doe@example.com exists", "ja…@… exists"),
