@@ -179,12 +179,12 @@ class Client:
             return list(end.value)
 
     def probe(self) -> str:
-        """One harmless request; a sentence on reach, key and revision.
+        """One harmless request, tried once; a sentence on reach, key and revision.
 
         Raises:
             VendorError: not reachable, or refused; the sentence says what to mend.
         """
-        page_of(self._get("/api/lists", {"page[size]": "1"}, self._others), "GET /api/lists")
+        page_of(self._ask("/api/lists", {"page[size]": "1"}, self._others), "GET /api/lists")
         return f"{self.settings.base_url} is reachable and accepts the key and revision {self.settings.revision}."
 
     def _pages(self, path: str, params: Mapping[str, str], pacer: Pacer, cursor: str | None) -> Iterator[Page]:
@@ -197,15 +197,16 @@ class Client:
                 return
 
     def _get(self, path: str, params: Mapping[str, str], pacer: Pacer) -> dict[str, Any]:
-        def attempt(_number: int) -> dict[str, Any]:
-            pacer.before()
-            with self._session.get(self.settings.base_url + path, params=params) as response:
-                pacer.after(response.headers)
-                if response.status_code != 200:
-                    raise self._error(response.status_code, "GET", path, response.content, response.headers)
-                return decode(response.content, f"GET {path}")
+        return self._retry.run(f"GET {path}", lambda _number: self._ask(path, params, pacer))
 
-        return self._retry.run(f"GET {path}", attempt)
+    def _ask(self, path: str, params: Mapping[str, str], pacer: Pacer) -> dict[str, Any]:
+        """One attempt."""
+        pacer.before()
+        with self._session.get(self.settings.base_url + path, params=params) as response:
+            pacer.after(response.headers)
+            if response.status_code != 200:
+                raise self._error(response.status_code, "GET", path, response.content, response.headers)
+            return decode(response.content, f"GET {path}")
 
     def _post(self, path: str, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
         headers = {"Content-Type": "application/vnd.api+json"}

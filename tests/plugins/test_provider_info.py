@@ -6,8 +6,10 @@ import pytest
 from airflow.providers_manager import ProvidersManager
 from airflow.sdk.module_loading import import_string
 
+from klaviyo.connections import klaviyo_settings
 from luigisbox.connections import link_access, tracker_settings
 from provider_info import get_provider_info
+from smartemailing.connections import smartemailing_settings
 
 TYPES = {each["connection-type"]: each for each in get_provider_info()["connection-types"]}
 
@@ -52,7 +54,13 @@ class Recorder(dict[str, Any]):
 
 
 @pytest.mark.parametrize(
-    ("connection_type", "read"), [("luigisbox", tracker_settings), ("luigisbox_batch", link_access)]
+    ("connection_type", "read"),
+    [
+        ("luigisbox", tracker_settings),
+        ("luigisbox_batch", link_access),
+        ("klaviyo", klaviyo_settings),
+        ("smartemailing", smartemailing_settings),
+    ],
 )
 def test_the_form_offers_exactly_what_is_read(connection_type: str, read: Any) -> None:
     class Connection:
