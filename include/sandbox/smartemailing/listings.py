@@ -8,25 +8,27 @@ from typing import Any
 
 from include.sandbox.smartemailing.answers import Refusal, page
 from include.sandbox.smartemailing.database import ContactsDatabase
-from include.sandbox.smartemailing.questions import Question
+from include.sandbox.smartemailing.questions import Place, Question
 
 _OF_LIST = "JOIN memberships m ON m.contact_id = t.id AND m.contactlist_id = ?"
-_MOST_COUNTS = 100
+_MOST_REMEMBERED = 100
 
 
 class Listings:
-    """Answers questions; remembers counts until something changes, since a count of a million rows takes long."""
+    """Answers questions.
+
+    Until something changes it remembers counts, and where the last page ended: counting a million rows takes long.
+    """
 
     def __init__(self, database: ContactsDatabase) -> None:
         self._database = database
         self._lock = threading.Lock()
-        self._counts: dict[tuple[Any, ...], int] = {}
+        self._remembered: dict[tuple[Any, ...], tuple[int, Place]] = {}
 
     def answer(self, question: Question) -> dict[str, Any]:
         """A page of a plain table."""
         with self._database.reading() as connection:
-            rows = question.rows(connection)
-            total = self._total(connection, question, "", ())
+            rows, total = self._page(connection, question, "", ())
         return page([_selected(row, question) for row in rows], total, question.offset, question.limit)
 
     def contacts(self, question: Question, list_id: int | None, confirmed: bool) -> dict[str, Any]:
@@ -44,24 +46,28 @@ class Listings:
                 and not connection.execute("SELECT 1 FROM contactlists WHERE id = ?", values).fetchone()
             ):
                 raise Refusal(404, f"Contact list {list_id} was not found")
-            rows = question.rows(connection, join, values)
-            total = self._total(connection, question, join, values)
+            rows, total = self._page(connection, question, join, values)
             _add_lists(connection, rows, question)
             _add_values(connection, rows, question)
         return page([_selected(row, question) for row in rows], total, question.offset, question.limit)
 
-    def _total(self, connection: sqlite3.Connection, question: Question, join: str, values: Sequence[Any]) -> int:
+    def _page(
+        self, connection: sqlite3.Connection, question: Question, join: str, values: Sequence[Any]
+    ) -> tuple[list[dict[str, Any]], int]:
         generation = connection.execute("SELECT number FROM generation").fetchone()[0]
         key = (generation, question.listing.table, join, *values, *question.filters.items())
         with self._lock:
-            known = self._counts.get(key)
-        if known is None:
-            known = question.count(connection, join, values)
-            with self._lock:
-                if len(self._counts) >= _MOST_COUNTS:
-                    self._counts.clear()
-                self._counts[key] = known
-        return known
+            total, place = self._remembered.get(key, (-1, (0, 0)))
+        rows = question.rows(connection, join, values, place if place[0] <= question.offset else (0, 0))
+        if total < 0:
+            total = question.count(connection, join, values)
+        if question.by_id and len(rows) > 1:  # the next page may overlap this one by a row
+            place = question.offset + len(rows) - 1, rows[-2]["id"]
+        with self._lock:
+            if len(self._remembered) >= _MOST_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[key] = total, place
+        return rows, total
 
 
 def _selected(row: dict[str, Any], question: Question) -> dict[str, Any]:
