@@ -31,7 +31,7 @@ class UploadUsersOperator(BaseOperator):
 
     Returns ``{"user_set", "uri", "rows", "bytes", "sha256", "seconds", "attempts"}`` and puts the same on the events
     of its outlets; an ``AssetAlias`` among them gets the publisher's own asset. A list that is empty, or older than
-    the live one, is not sent.
+    the live one, is not sent. With ``luigisbox.upload_users: false`` the list is only recorded (0 attempts).
 
     Args:
         publisher: name of the publisher file. Templated.
@@ -51,11 +51,14 @@ class UploadUsersOperator(BaseOperator):
 
     def execute(self, context: "Context") -> dict[str, Any]:
         """Check once more, send, note the accepted list, announce it."""
-        from luigisbox.uploads import manifest_uri, send_users
+        from luigisbox.uploads import manifest_uri, record_users, send_users
 
         self.manifest_uri = manifest_uri(self.run)
-        connection = load_publisher(self.publisher).luigisbox.connection
-        figures = send_users(LuigisBoxHook(connection).client, staging_root(), self.publisher, to_path(self.run))
+        settings, run = load_publisher(self.publisher).luigisbox, to_path(self.run)
+        if settings.upload_users:
+            figures = send_users(LuigisBoxHook(settings.connection).client, staging_root(), self.publisher, run)
+        else:
+            figures = record_users(staging_root(), self.publisher, run)
         self.sent = figures
         for outlet in self.outlets:
             event = context["outlet_events"][outlet]

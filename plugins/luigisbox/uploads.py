@@ -1,6 +1,7 @@
 """What the upload operators do, apart from Airflow: last checks, the sending, and the notes about it."""
 
 import logging
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from luigisbox.client import Client, Receipt
 
 log = logging.getLogger(__name__)
+NOT_SENT = {"sent": False, "why": "luigisbox.upload_users is false: Luigi's Box pulls the users from the platform"}
+"""The answer in the record of a list that was not sent."""
 
 
 def manifest_uri(run: str) -> str:
@@ -71,6 +74,43 @@ def send_users(client: "Client", root: Path, publisher: str, run: Path) -> dict[
         "sha256": receipt.sha256,
         "seconds": receipt.seconds,
         "attempts": receipt.attempts,
+    }
+
+
+def record_users(root: Path, publisher: str, run: Path) -> dict[str, Any]:
+    """Note the list of an audience run as the live one without sending it.
+
+    For the native integrations: Luigi's Box pulls the users from the newsletter platform by itself. The checks are
+    those of a list that is sent; it counts as sent now, so a batch from before is not its batch.
+
+    Raises:
+        BadInput: the run is not a whole audience run, or is empty.
+        OlderThanLive: a newer list was accepted meanwhile.
+        NotPassed: the guard did not let this list pass against the list that is live now.
+    """
+    from include.audience import guard, sending, user_sets
+
+    manifest = _manifest(run, "audience")
+    if not manifest["rows"]:
+        raise BadInput(f"{run}: the list is empty; an empty list is never recorded as the live one")
+    with sending.one_sender(root, publisher):
+        live = user_sets.live(root, publisher)
+        user_sets.refuse_if_older(live, manifest["as_of"])
+        verdict = guard.require_passed(run, live)
+        sending.check_accepted(run)
+        now = datetime.now(UTC)
+        user_set = user_sets.accept(
+            root, publisher, run, sent_at=now, accepted_at=now, answer=dict(NOT_SENT), segment=verdict.segment
+        )
+    log.info("user set %s recorded: %d users; nothing was sent (upload_users: false)", user_set.name, manifest["rows"])
+    return {
+        "user_set": user_set.name,
+        "uri": user_set.folder.as_uri(),
+        "rows": manifest["rows"],
+        "bytes": manifest["bytes"],
+        "sha256": manifest["sha256"],
+        "seconds": 0.0,
+        "attempts": 0,
     }
 
 

@@ -241,6 +241,59 @@ class TestUsers:
         assert (statistics.rowCount, statistics.size) == (2, figures["bytes"])
 
 
+class TestUsersThatThePlatformHandsOver:
+    """``luigisbox.upload_users: false``: judged and recorded, not sent."""
+
+    @pytest.fixture(autouse=True)
+    def _not_uploaded(self, shop: Any, tmp_path: Path) -> None:
+        file = tmp_path / "publishers" / "shop.yaml"
+        file.write_text(file.read_text().replace("luigisbox: {", "luigisbox: {upload_users: false, "))
+
+    def record(self, run: Path, **options: Any) -> tuple[dict[str, Any], Any]:
+        here = context()
+        return UploadUsersOperator(task_id="upload", publisher="shop", run=run.as_uri(), **options).execute(here), here
+
+    def test_the_list_is_recorded_and_announced_and_nothing_is_sent(self, shop: Any) -> None:
+        asset = user_set_accepted("shop")
+        figures, here = self.record(shop.audience("one", "u1", "u2"), outlets=[asset])
+        live = user_sets.live(shop.root, "shop")
+        assert live is not None
+        assert live.record["answer"]["sent"] is False
+        assert "upload_users is false" in live.record["answer"]["why"]
+        assert figures == {
+            "user_set": live.name,
+            "uri": live.folder.as_uri(),
+            "rows": 2,
+            "bytes": live.record["bytes"],
+            "sha256": live.record["sha256"],
+            "seconds": 0.0,
+            "attempts": 0,
+        }
+        assert here["outlet_events"][asset].extra == figures
+        assert statuses(shop) == []
+
+    def test_the_guard_holds_as_before(self, shop: Any) -> None:
+        with pytest.raises(BadInput, match="empty list is never recorded"):
+            self.record(shop.audience("none"))
+        run = shop.audience("one", "u1", "u2")
+        verdict = read_json(run / "verdict.json")
+        write_json(run / "verdict.json", {**verdict, "verdict": "hold"})
+        with pytest.raises(NotPassed):
+            self.record(run)
+        assert user_sets.live(shop.root, "shop") is None
+
+    def test_an_older_list_never_replaces_a_newer_one(self, shop: Any) -> None:
+        self.record(shop.audience("new", "u1"))
+        with pytest.raises(user_sets.OlderThanLive):
+            self.record(shop.audience("old", "u1", as_of=datetime.now(UTC) - timedelta(days=1)))
+
+    def test_a_recorded_list_says_nothing_of_the_speed_of_the_next_upload(self, shop: Any) -> None:
+        self.record(shop.audience("one", "u1"))
+        shop.configure()
+        shop.sent("two", "u1", "u2")
+        assert shop.box.state()["user_set"]["rows"] == 2
+
+
 class TestTransactions:
     @pytest.fixture
     def run(self, shop: Any, lines: Any, request: pytest.FixtureRequest) -> Path:
