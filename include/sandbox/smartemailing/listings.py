@@ -3,14 +3,13 @@
 import sqlite3
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
 from typing import Any
 
 from include.sandbox.smartemailing.answers import Refusal, page
 from include.sandbox.smartemailing.database import ContactsDatabase
-from include.sandbox.smartemailing.questions import Place, Question
+from include.sandbox.smartemailing.questions import Place, Question, Source
 
-_OF_LIST = "JOIN memberships m ON m.contact_id = t.id AND m.contactlist_id = ?"
+_OF_LIST = "memberships m CROSS JOIN contacts t ON t.id = m.contact_id AND m.contactlist_id = ?"  # in this order
 _MOST_REMEMBERED = 100
 
 
@@ -28,7 +27,7 @@ class Listings:
     def answer(self, question: Question) -> dict[str, Any]:
         """A page of a plain table."""
         with self._database.reading() as connection:
-            rows, total = self._page(connection, question, "", ())
+            rows, total = self._page(connection, question, Source(f"{question.listing.table} t"))
         return page([_selected(row, question) for row in rows], total, question.offset, question.limit)
 
     def contacts(self, question: Question, list_id: int | None, confirmed: bool) -> dict[str, Any]:
@@ -37,30 +36,29 @@ class Listings:
         Raises:
             Refusal: 404, there is no such list.
         """
-        join, values = "", () if list_id is None else (list_id,)
+        source = Source("contacts t")
         if list_id is not None:
-            join = _OF_LIST + (" AND m.status = 'confirmed'" if confirmed else "")
+            text = _OF_LIST + (" AND m.status = 'confirmed'" if confirmed else "")
+            source = Source(text, (list_id,), "m.contact_id")
         with self._database.reading() as connection:
-            if (
-                list_id is not None
-                and not connection.execute("SELECT 1 FROM contactlists WHERE id = ?", values).fetchone()
-            ):
-                raise Refusal(404, f"Contact list {list_id} was not found")
-            rows, total = self._page(connection, question, join, values)
+            for number in source.values:
+                if not connection.execute("SELECT 1 FROM contactlists WHERE id = ?", [number]).fetchone():
+                    raise Refusal(404, f"Contact list {number} was not found")
+            rows, total = self._page(connection, question, source)
             _add_lists(connection, rows, question)
             _add_values(connection, rows, question)
         return page([_selected(row, question) for row in rows], total, question.offset, question.limit)
 
     def _page(
-        self, connection: sqlite3.Connection, question: Question, join: str, values: Sequence[Any]
+        self, connection: sqlite3.Connection, question: Question, source: Source
     ) -> tuple[list[dict[str, Any]], int]:
         generation = connection.execute("SELECT number FROM generation").fetchone()[0]
-        key = (generation, question.listing.table, join, *values, *question.filters.items())
+        key = (generation, *source, *question.filters.items())
         with self._lock:
             total, place = self._remembered.get(key, (-1, (0, 0)))
-        rows = question.rows(connection, join, values, place if place[0] <= question.offset else (0, 0))
+        rows = question.rows(connection, source, place if place[0] <= question.offset else (0, 0))
         if total < 0:
-            total = question.count(connection, join, values)
+            total = question.count(connection, source)
         if question.by_id and len(rows) > 1:  # the next page may overlap this one by a row
             place = question.offset + len(rows) - 1, rows[-2]["id"]
         with self._lock:

@@ -6,7 +6,7 @@ Every name that comes from outside is looked up in a table of known ones before 
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from include.sandbox.smartemailing.answers import Refusal
 
@@ -15,6 +15,14 @@ _OWN_PARAMETERS = ("limit", "offset", "select", "sort", "expand")
 
 Place = tuple[int, int]
 """A number of rows, and the id of the last of them."""
+
+
+class Source(NamedTuple):
+    """Where rows come from: the text after FROM, where ``t`` is what is listed; its values; the column of the id."""
+
+    text: str
+    values: tuple[Any, ...] = ()
+    id: str = "t.id"
 
 
 @dataclass(frozen=True)
@@ -52,14 +60,12 @@ class Question:
     expand: tuple[str, ...]
     filters: Mapping[str, str]
 
-    def count(self, connection: sqlite3.Connection, join: str = "", values: Sequence[Any] = ()) -> int:
+    def count(self, connection: sqlite3.Connection, source: Source) -> int:
         """How many rows there are on all pages."""
-        row = connection.execute(f"SELECT count(*) FROM {self._from(join)}", [*values, *self.filters.values()])
-        return int(row.fetchone()[0])
+        query = f"SELECT count(*) FROM {source.text} WHERE {self._where()}"
+        return int(connection.execute(query, [*source.values, *self.filters.values()]).fetchone()[0])
 
-    def rows(
-        self, connection: sqlite3.Connection, join: str = "", values: Sequence[Any] = (), known: Place = (0, 0)
-    ) -> list[dict[str, Any]]:
+    def rows(self, connection: sqlite3.Connection, source: Source, known: Place = (0, 0)) -> list[dict[str, Any]]:
         """The rows of this page, all columns.
 
         ``known`` is a place before this page: so many rows have ids up to this one. It spares counting from the head,
@@ -68,19 +74,18 @@ class Question:
         names = ", ".join(f"t.{name}" for name in self.listing.columns)
         rows, after = known if self.by_id else (0, 0)
         query = (
-            f"SELECT {names} FROM {self._from(join)} AND t.id > ? "
-            f"ORDER BY {self.order} LIMIT {self.limit} OFFSET {self.offset - rows}"
+            f"SELECT {names} FROM {source.text} WHERE {self._where()} AND {source.id} > ? "
+            f"ORDER BY {source.id if self.by_id else self.order} LIMIT {self.limit} OFFSET {self.offset - rows}"
         )
-        return [dict(row) for row in connection.execute(query, [*values, *self.filters.values(), after])]
+        return [dict(row) for row in connection.execute(query, [*source.values, *self.filters.values(), after])]
 
     @property
     def by_id(self) -> bool:
         """Whether the order is that of ids."""
         return self.order == "t.id"
 
-    def _from(self, join: str) -> str:
-        where = " AND ".join(["1", *(f"t.{name} = ?" for name in self.filters)])
-        return f"{self.listing.table} t {join} WHERE {where}"
+    def _where(self) -> str:
+        return " AND ".join(["1", *(f"t.{name} = ?" for name in self.filters)])
 
 
 def ask(listing: Listing, parameters: Mapping[str, str]) -> Question:
