@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
@@ -27,6 +28,7 @@ AGAIN_SECONDS = 900.0
 """A newsletter without a run is announced again after so long."""
 
 USUAL_PAUSE = 60.0
+IMPORTS = ("httpx", "include.newsletters")
 
 
 class NewsletterTrigger(BaseEventTrigger):
@@ -59,6 +61,8 @@ class NewsletterTrigger(BaseEventTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look again and again; yield one event for each newsletter that is due and has no run."""
+        for name in IMPORTS:
+            await asyncio.to_thread(import_module, name)  # takes long; the loop must not stand still
         while True:
             for payload in await self.look():
                 yield TriggerEvent(payload)  # type: ignore[no-untyped-call]

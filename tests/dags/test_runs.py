@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ CUSTOMERS, SLEEPERS = 40, 5
 """Customers c00 … c39 buy every month; s0 … s4 never do."""
 
 NOBODY = "SELECT customer AS auth_user_id FROM customers WHERE id < 0"
+SEND_AT = (datetime.now(UTC) + timedelta(hours=2)).isoformat()
+"""Half an hour too soon for a run that takes 120 minutes and must be ready 30 minutes before."""
 PUBLISHER = """
 luigisbox: {connection: shop_luigisbox}
 audience:
@@ -48,6 +50,7 @@ deliveries:
   - {name: products, kind: python, callable: demo.deliveries.count_products}
   - {name: ready, kind: asset}
 schedule: {past_transactions: "@monthly", audience: "@daily"}
+campaigns: {kind: smartemailing, connection: shop_newsletters, ready_minutes: 30, run_minutes: 120}
 """
 
 
@@ -140,7 +143,7 @@ def runs(environment: dict[str, str]) -> dict[str, dict[str, Any]]:
         {"dag": "past_transactions__shop", "conf": {"window_start": "2026-01-01", "window_end": "2026-03-01"}},
         {"dag": "audience__shop", "logical_date": "2026-05-01T00:00:00+00:00"},
         {"dag": "recommendations__shop"},
-        {"dag": "campaign", "conf": {"publisher": "shop", "recommendation_types": ["mail-basket"]}},
+        {"dag": "campaign", "conf": {"publisher": "shop", "recommendation_types": ["mail-basket"], "send_at": SEND_AT}},
         {"dag": "audience__shop", "logical_date": "2026-04-01T00:00:00+00:00"},
         {"dag": "campaign", "conf": {"publisher": "shop", "audience_sql": NOBODY}},
     ]
@@ -204,6 +207,22 @@ def test_the_deliveries_hold_what_the_report_says(
     with closing(sqlite3.connect(shop)) as connection:
         found = connection.execute("SELECT count(*) FROM recommendations WHERE batch = ?", [name]).fetchone()[0]
     assert found == report["deliveries"]["table"]["rows"] == 3 * CUSTOMERS
+
+
+def test_a_campaign_that_will_hardly_be_ready_says_so_at_once(
+    runs: dict[str, dict[str, Any]], environment: dict[str, str]
+) -> None:
+    plan = runs["campaign"]["results"]["plan[-1]"]
+    assert datetime.fromisoformat(plan["send_at"]) - datetime.fromisoformat(plan["deadline"]) == timedelta(minutes=30)
+    assert "publisher shop will hardly be ready" in runs["campaign"]["log"]
+    query = """SELECT e.extra FROM asset_event e JOIN asset a ON a.id = e.asset_id
+               WHERE a.name = 'recommendations_late_shop' AND e.source_run_id = ?"""
+    with closing(sqlite3.connect(Path(environment["AIRFLOW_HOME"]) / "airflow.db")) as connection:
+        [(extra,)] = connection.execute(query, [runs["campaign"]["run_id"]]).fetchall()
+    figures = json.loads(extra)
+    assert (figures["needed_minutes"], figures["needed_from"]) == (120.0, "campaigns.run_minutes")
+    assert figures["run"] == runs["campaign"]["run_id"]
+    assert figures["send_at"] == plan["send_at"]
 
 
 def test_an_old_run_does_not_replace_a_newer_list(runs: dict[str, dict[str, Any]]) -> None:
