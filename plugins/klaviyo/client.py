@@ -89,7 +89,8 @@ class Client:
         """
         kind, name = _source(source)
         path = f"/api/{kind}s/{quote(name, safe='')}/profiles" if name else "/api/profiles"
-        params = {"page[size]": str(PAGE_SIZE), "fields[profile]": ",".join(fields)}
+        asked = [*fields, "subscriptions"] if consent else fields
+        params = {"page[size]": str(PAGE_SIZE), "fields[profile]": ",".join(asked)}
         if consent:
             params["additional-fields[profile]"] = "subscriptions"
         if filter:

@@ -77,6 +77,7 @@ def test_sources(vendor: Any, say: Any, source: str, path: str) -> None:
         assert names(client, source, consent=True) == ["P1"]
     assert vendor.asked[0][0] == path
     assert vendor.asked[0][1]["additional-fields[profile]"] == "subscriptions"
+    assert vendor.asked[0][1]["fields[profile]"] == "external_id,email,subscriptions"
 
 
 @pytest.mark.parametrize("source", ["", "list:", "lists:X", "LIST01", "all:1"])
