@@ -4,13 +4,20 @@ A recommendation type goes into one field as JSON, or into a field for each part
 without a product are emptied, so that nothing of an older batch stays in them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from include.publishers.deliveries import Slot, SmartEmailingDelivery
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from include.deliveries.rows import PartRows
 
 TOO_LONG = "value_too_long"
 """Reason: a value is longer than ``value_bytes``."""
@@ -72,6 +79,41 @@ def _placed(products: Sequence[Product], place: int | list[Slot]) -> dict[int, s
             if field is not None:
                 values[field] = getattr(product, part) or EMPTY
     return values
+
+
+def contacts_of(part: "PartRows", settings: SmartEmailingDelivery) -> Iterator[Contact]:
+    """What is to be written to the recipients of a part; who keeps what they have does not come.
+
+    Memory holds one recipient at a time. A recipient is an e-mail address.
+    """
+    default_set = _by_type(_products(part.default_set))
+    for (email, _), rows in groupby(_named(part.own()), itemgetter(0)):
+        values = values_of(_by_type(row for _, row in rows), default_set, settings)
+        if values:
+            yield Contact(email, values)
+    instead = values_of({}, default_set, settings)
+    if instead:
+        for batch in part.others():
+            for email in batch["recipient"].to_pylist():
+                yield Contact(email, instead)
+
+
+def _named(batches: Iterable["pa.RecordBatch"]) -> Iterator[tuple[tuple[str, str], tuple[str, Product]]]:
+    for batch in batches:
+        people = zip(batch["recipient"].to_pylist(), batch["auth_user_id"].to_pylist(), strict=True)
+        yield from zip(people, _products(batch), strict=True)
+
+
+def _products(rows: "pa.Table | pa.RecordBatch") -> Iterator[tuple[str, Product]]:
+    columns = (rows[name].to_pylist() for name in ("item_id", "url", "title", "image_link"))
+    return zip(rows["recommendation_type"].to_pylist(), map(Product, *columns), strict=True)
+
+
+def _by_type(products: Iterable[tuple[str, Product]]) -> dict[str, list[Product]]:
+    found: dict[str, list[Product]] = {}
+    for name, product in products:
+        found.setdefault(name, []).append(product)
+    return found
 
 
 def too_long(contact: Contact, settings: SmartEmailingDelivery) -> bool:

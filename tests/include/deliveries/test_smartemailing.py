@@ -1,12 +1,18 @@
 """Products as values of custom fields, and contacts as the body of an import."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from include.deliveries.smartemailing import Contact, Product, import_body, too_long, values_of
+from include.deliveries.rows import open_part
+from include.deliveries.smartemailing import Contact, Product, contacts_of, import_body, too_long, values_of
+from include.publishers.batches import Coverage
 from include.publishers.deliveries import SmartEmailingDelivery
+from include.recommendations import coverage
+from include.recommendations.parse import parse_batch
+from tests.include.recommendations.documents import User, batch_of, products, settings, user_set, xml
 
 BREAD = Product("p1", "https://shop.example/p1?a=1&recommendation_id=%7B7%7D", "Brød", "https://shop.example/p1.png")
 MILK = Product("p2", "https://shop.example/p2?recommendation_id=8", None, None)
@@ -86,3 +92,45 @@ def test_an_import() -> None:
             {"emailaddress": "č@example.com", "customfields": [{"id": 4, "value": "y"}]},
         ],
     }
+
+
+USERS = [
+    User("z", {"basket": products(2), "other": products(1, start=7)}),
+    User("a", {"other": products(1)}),
+    User("default", {"basket": products(1, start=50)}),
+]
+
+
+@pytest.mark.parametrize(
+    ("on_absent", "expected"),
+    [
+        ("keep", {"a@example.com": {5: "p1"}, "z@example.com": {4: "p1", 5: "p7"}}),
+        (
+            "clear",
+            {
+                "a@example.com": {4: "", 5: "p1"},
+                "z@example.com": {4: "p1", 5: "p7"},
+                "absent@example.com": {4: "", 5: ""},
+            },
+        ),
+        (
+            "default",
+            {
+                "a@example.com": {4: "p50", 5: "p1"},
+                "z@example.com": {4: "p1", 5: "p7"},
+                "absent@example.com": {4: "p50", 5: ""},
+            },
+        ),
+    ],
+)
+def test_the_contacts_of_a_part(tmp_path: Path, on_absent: Any, expected: dict[str, dict[int, str]]) -> None:
+    batch = batch_of(tmp_path / "shop" / "batches" / "x", xml(USERS))
+    parse_batch(batch, settings(parts=1))
+    ids = ["z", "a", "absent"]
+    listed = user_set(tmp_path, "now", ids, [f"{each}@example.com" for each in ids])
+    coverage.reconcile(batch, listed, settings(parts=1), Coverage())
+    wanted = delivery({"basket": [{"id": 4}], "other": [{"id": 5}]}, on_absent=on_absent)
+    with open_part(batch, batch / "for-now", 0, None) as part:
+        found = list(contacts_of(part, wanted))
+    assert {contact.email: dict(contact.values) for contact in found} == expected
+    assert len(found) == len(expected)
