@@ -1,4 +1,4 @@
-"""What every vendor client shares: the error tree, the session, time limits, redirects and the one retry loop.
+"""What every vendor client shares: connections, the session, redirects, pacing, the one retry loop, the error tree.
 
 Nothing here knows a vendor, and nothing here imports Airflow.
 """
