@@ -10,6 +10,8 @@ KNOWN_PATHS = re.compile(
     r"|/v1/interactions/[\w-]+/files"
     r"|/v1/recommender/pin/[\w-]+/(scope|scopes|scopes/_bulk|scopes/export)"
     r"|/batches/[\w-]+\.(xml|json)"
+    r"|/api/v3/(ping|check-credentials|contacts|contactlists|contact-customfields|customfields|import"
+    r"|newsletter-stats-summary|contactlists/\d{1,9}/contacts(/confirmed)?)"
 )
 
 
