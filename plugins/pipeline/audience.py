@@ -2,16 +2,20 @@
 
 import logging
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import Asset, task, task_group
 
 from include.errors import PipelineError
 from include.publishers.config import load_publisher
+from include.publishers.models import Publisher
 from include.staging import staging_root, to_path
 from luigisbox.operators import UploadUsersOperator
 from pipeline.plan import Plan
-from warehouse.operators import PullAudienceOperator
+from pipeline.pull import PullOperator
+
+if TYPE_CHECKING:
+    from include.audience.sources import Source
 
 log = logging.getLogger(__name__)
 
@@ -22,22 +26,29 @@ class ListNotPublished(PipelineError):
 
 @task
 def split(plan: Plan) -> list[dict[str, Any]]:
-    """The source's natural parts, one mapped pull each."""
+    """The source's natural parts, one mapped pull each: partitions of a query, or a platform's lists and segments."""
+    from include.audience.sources import sources_of
     from warehouse.partitions import plan_partitions
     from warehouse.queries import WHOLE
 
     if plan["sql"] or plan["file"]:
         return [dict(WHOLE)]
+    if sources := sources_of(load_publisher(plan["publisher"]).audience):
+        return [dict(source) for source in sources]
     return [dict(part) for part in plan_partitions(plan["publisher"], plan["window"])]
 
 
 @task
 def build(plan: Plan, parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Validate, de-duplicate and write the chunks."""
+    """Validate, de-duplicate and write the chunks; a platform's sources are put together first."""
     from include.audience.build import build_audience
+    from include.audience.gather import gather
 
-    settings = load_publisher(plan["publisher"]).audience
-    manifest = build_audience(to_path(plan["run"]), settings, datetime.fromisoformat(plan["as_of"]), len(parts))
+    settings, run, expected = load_publisher(plan["publisher"]).audience, to_path(plan["run"]), len(parts)
+    if "source" in parts[0]:
+        gather(run, [cast("Source", part) for part in parts], settings)
+        expected = 1
+    manifest = build_audience(run, settings, datetime.fromisoformat(plan["as_of"]), expected)
     log.info("books: %s; refused for: %s", manifest["books"], manifest["reasons"] or "nothing")
     return {**manifest["books"], "reasons": manifest["reasons"], "chunks": len(manifest["chunks"])}
 
@@ -61,20 +72,28 @@ def judge(plan: Plan) -> dict[str, Any]:
     return {"verdict": verdict.verdict, "accepted_by_hand": verdict.accepted_by_hand}
 
 
+def pool_of(publisher: Publisher) -> str:
+    """The pool of a publisher's pulls: all readers of a platform's account share its quota."""
+    kind = publisher.audience.kind
+    return "default_pool" if kind == "warehouse" else kind
+
+
 @task_group
-def audience(the_plan: Any, outlets: list[Asset]) -> Any:
+def audience(the_plan: Any, outlets: list[Asset], pool: str = "default_pool") -> Any:
     """Pull, build, judge and upload one user set.
 
     Args:
         the_plan: what ``plan`` returned; while a DAG is wired, values of tasks are Airflow's ``XComArg``.
         outlets: assets to emit when Luigi's Box has accepted the list.
+        pool: of the pulls; see :func:`pool_of`.
 
     Returns:
         what the upload returns; its ``user_set`` is the accepted list's name.
     """
     parts: Any = split(the_plan)
-    pull = PullAudienceOperator.partial(
+    pull = PullOperator.partial(
         task_id="pull",
+        pool=pool,
         publisher=the_plan["publisher"],
         run_folder=the_plan["run"],
         window=the_plan["window"],
