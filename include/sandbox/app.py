@@ -26,9 +26,15 @@ from include.sandbox.answers import (
 from include.sandbox.control import control_routes
 from include.sandbox.database import Stopping
 from include.sandbox.front import Front
+from include.sandbox.klaviyo.app import PREFIX as KLAVIYO
+from include.sandbox.klaviyo.app import klaviyo_app
+from include.sandbox.klaviyo.control import klaviyo_control
+from include.sandbox.klaviyo.database import AccountDatabase
+from include.sandbox.klaviyo.limits import Limits
 from include.sandbox.pages import page_routes
 from include.sandbox.parts import Parts
-from include.sandbox.smartemailing.app import PREFIX, smartemailing_app
+from include.sandbox.smartemailing.app import PREFIX as SMARTEMAILING
+from include.sandbox.smartemailing.app import smartemailing_app
 from include.sandbox.smartemailing.control import smartemailing_control
 
 
@@ -49,11 +55,20 @@ def create_app(parts: Parts) -> Front:
     app.add_exception_handler(Stopping, answer_stopping)
     app.add_exception_handler(HTTPException, answer_http_error)
     app.add_exception_handler(RequestValidationError, answer_invalid)
-    routers = (vendor_routes(parts), control_routes(parts), page_routes(parts), smartemailing_control(parts.settings))
-    for routes in routers:
+    for routes in (vendor_routes(parts), control_routes(parts), page_routes(parts)):
         app.include_router(routes)
-    app.mount(PREFIX, smartemailing_app(parts.settings, parts.faults))  # before any mount at /api
+    _mount_platforms(app, parts)
     return Front(app, parts.faults, parts.journal, parts.clock)
+
+
+def _mount_platforms(app: FastAPI, parts: Parts) -> None:
+    """The newsletter platforms: their paths, and their control routes."""
+    account = AccountDatabase(parts.settings.state)
+    limits = Limits(parts.settings.klaviyo_burst, parts.settings.klaviyo_steady)
+    app.include_router(smartemailing_control(parts.settings))
+    app.include_router(klaviyo_control(account, limits))
+    app.mount(SMARTEMAILING, smartemailing_app(parts.settings, parts.faults))  # its path begins with Klaviyo's
+    app.mount(KLAVIYO, klaviyo_app(parts.settings, account, limits))
 
 
 def vendor_routes(parts: Parts) -> APIRouter:

@@ -120,7 +120,7 @@ class Exchange:
         assert self.fault is not None
         status = int(self.fault.fault)
         reason = REASONS.get(self.fault.fault, "the service is not available")
-        body = json.dumps({"reason": f"{reason} (a fault that was asked for)"}).encode()
+        body = json.dumps(_as_the_vendor(self.scope["path"], status, f"{reason} (a fault that was asked for)")).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         if self.fault.retry_after is not None:
             headers.append((b"retry-after", str(self.fault.retry_after).encode()))
@@ -179,3 +179,12 @@ class Exchange:
         while (message := await self._receive())["type"] != "http.disconnect":
             pass
         return message
+
+
+def _as_the_vendor(path: str, status: int, reason: str) -> dict[str, object]:
+    """An error in the shape of the vendor whose path it is."""
+    if path.startswith("/api/v3/"):
+        return {"status": "error", "meta": [], "message": reason}
+    if path.startswith("/api/"):
+        return {"errors": [{"id": "fault", "status": status, "code": "error", "title": reason, "detail": reason}]}
+    return {"reason": reason}

@@ -54,6 +54,9 @@ def _parse_type(name: str, value: str, algorithm: Algorithm) -> RecommendationTy
     return RecommendationType(name, int(slots), known)
 
 
+_MORE_THAN_NOTHING = ("upload_seconds", "users_limit", "transactions_limit", "klaviyo_burst", "klaviyo_steady")
+
+
 @dataclass(frozen=True)
 class Settings:
     """Everything that can be set. Times are in seconds, sizes in bytes."""
@@ -76,6 +79,11 @@ class Settings:
     link_bearer: str | None = field(default=None, repr=False)
     link_header: str | None = field(default=None, repr=False)
     memory_limit: str = "1GB"
+    klaviyo_key: str = field(default="pk_sandbox", repr=False)
+    klaviyo_burst: int = 75
+    klaviyo_steady: int = 700
+    klaviyo_repeats: bool = True
+    klaviyo_job_seconds: float = 1.0
     smartemailing_user: str = "sandbox"
     smartemailing_key: str = field(default="sandbox_key", repr=False)
 
@@ -86,7 +94,7 @@ class Settings:
             raise ConfigError(f"state: came {self.state}; the folder's name must not hold any of * ? [")
         if not self.private_key:
             raise ConfigError("private_key: must not be empty")
-        for name in ("upload_seconds", "users_limit", "transactions_limit", "publish_every"):
+        for name in (*_MORE_THAN_NOTHING, "publish_every"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigError(f"{name}: came {value}, must be more than 0")

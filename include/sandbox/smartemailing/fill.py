@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from include.errors import BadInput
 from include.sandbox.smartemailing.database import ContactsDatabase
 
 CUSTOMER_ID_FIELD = 3
@@ -40,6 +41,9 @@ def fill_smartemailing(state: Path, rows: int | Iterable[tuple[str, str]], seed:
     Returns:
         exact counts: ``contacts`` (one more than asked for: the one with the id ``default``), ``lists`` (members by
         status), ``dirt`` by kind, ``customers`` (ids of list 1 that a pull takes), ``seed``.
+
+    Raises:
+        BadInput: an e-mail address comes twice; nothing is changed.
     """
     given = (
         ((f"c{number:07d}", f"user{number}@example.com") for number in range(1, rows + 1))
@@ -103,7 +107,13 @@ def _prepare(connection: sqlite3.Connection) -> None:
 
 
 def _store(connection: sqlite3.Connection, chunk: list[Contact], seed: int) -> None:
-    connection.executemany("INSERT INTO contacts VALUES (?, ?, ?, ?, ?, ?, ?)", (_row(each, seed) for each in chunk))
+    try:
+        connection.executemany(
+            "INSERT INTO contacts VALUES (?, ?, ?, ?, ?, ?, ?)", (_row(each, seed) for each in chunk)
+        )
+    except sqlite3.IntegrityError:
+        between = f"contacts {chunk[0].number} to {chunk[-1].number}"
+        raise BadInput(f"{between}: an e-mail address is there twice; nothing was filled") from None
     connection.executemany(
         "INSERT INTO memberships VALUES (?, ?, ?, ?, ?)",
         ((int(number), each.number, _status(each), _MOMENT, _MOMENT) for each in chunk for number in _lists(each)),
