@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import requests
 
+from include.errors import BadInput
 from include.sandbox.server import running
 from include.sandbox.smartemailing.fill import fill_smartemailing
 
@@ -167,6 +168,15 @@ def test_what_was_filled_is_what_was_counted(filled: tuple[Customer, dict[str, A
 def test_the_same_seed_makes_the_same_contacts(filled: tuple[Customer, dict[str, Any]], tmp_path: Path) -> None:
     assert fill_smartemailing(tmp_path, 1200) == filled[1]
     assert fill_smartemailing(tmp_path, 1200, seed=8)["lists"] != filled[1]["lists"]
+
+
+def test_an_address_that_comes_twice(tmp_path: Path) -> None:
+    before = fill_smartemailing(tmp_path, 5)
+    with pytest.raises(BadInput, match="contacts 1 to 3: an e-mail address is there twice"):
+        fill_smartemailing(tmp_path, [("u1", "a@example.com"), ("u2", "A@example.com")])
+    with running(tmp_path) as sandbox:
+        state = requests.get(f"{sandbox.url}/_sandbox/smartemailing/state", timeout=30).json()
+    assert state["contacts"] == before["contacts"]
 
 
 def test_lists_and_fields(account: Customer) -> None:
