@@ -25,7 +25,7 @@ from klaviyo.documents import (
     resource_of,
     source_of,
 )
-from vendor_http.errors import FateUnknown, Invalid, Unauthorized, Unreachable, Unreadable, error_for_status
+from vendor_http.errors import FateUnknown, Invalid, NotFound, Unauthorized, Unreachable, Unreadable, error_for_status
 from vendor_http.pacing import Pacer
 from vendor_http.retry import Retry
 from vendor_http.session import VendorSession, never_sent
@@ -229,8 +229,9 @@ def refused(settings: Settings, error: Exception) -> Exception:
     if isinstance(error, Unauthorized):
         what = "The key may not do this: give it the scope." if error.status == 403 else "The key is refused."
         return Unauthorized(f"{error} {what} Connection: {settings.connection}.", status=error.status)
-    if isinstance(error, Invalid) and "revision" in str(error).lower():
-        return Invalid(f"{error} Connection: {settings.connection}, revision {settings.revision}.", status=error.status)
+    if isinstance(error, Invalid | NotFound) and "revision" in str(error).lower():
+        where = f"Connection: {settings.connection}, revision {settings.revision}."
+        return type(error)(f"{error} {where}", status=error.status)
     return error
 
 

@@ -40,6 +40,7 @@ def test_the_button_tries_once(vendor: Any, connect: Any) -> None:
         (401, "Incorrect authentication credentials.", "The key is refused. Connection: klaviyo_test."),
         (403, "You do not have permission.", "The key may not do this: give it the scope. Connection: klaviyo_test."),
         (400, "Invalid revision", "Connection: klaviyo_test, revision 2026-07-15."),
+        (410, "The revision is retired", "Connection: klaviyo_test, revision 2026-07-15."),
         (404, "", "Check host, path and account."),
         (302, "", "set the right host on the connection"),
     ],
