@@ -148,4 +148,5 @@ def _since(request: Request, what: str) -> None:
 
 
 def _url(request: Request) -> str:
-    return str(request.url.replace(query="", fragment=""))
+    """Links name the vendor's own host, as its answers do; a client takes the cursor from them."""
+    return f"https://a.klaviyo.com{request.url.path}"

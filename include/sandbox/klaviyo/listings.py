@@ -10,6 +10,7 @@ from include.sandbox.klaviyo.database import AccountDatabase
 from include.sandbox.klaviyo.errors import refusal
 
 PROFILE_FIELDS = ("email", "external_id", "first_name", "properties", "created", "updated")
+_OTHER_FIELDS = ("subscriptions", "joined_group_at")
 _ALWAYS_NULL = ("phone_number", "last_name", "organization", "locale", "title", "image", "last_event_date", "location")
 PROFILE_FILTERS = {
     "id": ("any", "equals"),
@@ -39,7 +40,7 @@ class Listings:
             Refusal: a parameter is wrong (400), or there is no such source (404).
         """
         size, after = questions.page_size(params, 20, 100), questions.place_of(params)
-        fields = questions.names(params, "fields[profile]", [*PROFILE_FIELDS, *_ALWAYS_NULL, "subscriptions"])
+        fields = questions.names(params, "fields[profile]", [*PROFILE_FIELDS, *_ALWAYS_NULL, *_OTHER_FIELDS])
         more = questions.names(params, "additional-fields[profile]", ["subscriptions", "predictive_analytics"]) or []
         wanted = questions.condition(params, MEMBER_FILTERS if source else PROFILE_FILTERS)
         limits: list[tuple[str, list[Any]]] = [(f"n {self._beyond(after, size)} ?", [after])]
@@ -51,7 +52,7 @@ class Listings:
             if source:
                 _existing(connection, source)
             rows = self._rows(connection, source, limits, size)
-        documents = [profile(row, fields, "subscriptions" in more) for row in rows[:size]]
+        documents = [_profile(row, fields, "subscriptions" in more, member=bool(source)) for row in rows[:size]]
         return _page(url, params, documents, rows[size - 1]["n"] if len(rows) > size else None)
 
     def _beyond(self, after: int, size: int) -> str:
@@ -117,10 +118,12 @@ def _as_sql(wanted: questions.Condition) -> tuple[str, list[Any]]:
     return f"{wanted.field} IN ({', '.join('?' * len(wanted.values))})", list(wanted.values)
 
 
-def profile(row: sqlite3.Row, fields: Sequence[str] | None, consent: bool) -> dict[str, Any]:
-    """A profile as a resource."""
+def _profile(row: sqlite3.Row, fields: Sequence[str] | None, consent: bool, member: bool) -> dict[str, Any]:
+    """A profile as a resource; a member of a source says since when it is one."""
     attributes: dict[str, Any] = {name: row[name] for name in PROFILE_FIELDS if name != "properties"}
     attributes |= dict.fromkeys(_ALWAYS_NULL) | {"properties": json.loads(row["properties"])}
+    if member:
+        attributes["joined_group_at"] = row["created"]
     if fields is not None:
         attributes = {name: value for name, value in attributes.items() if name in fields}
     if consent:

@@ -48,9 +48,10 @@ def place_of(params: Mapping[str, str]) -> int:
         Refusal: the cursor is not one of ours.
     """
     text = params.get(CURSOR)
-    if text is None:
+    if not text:
         return 0
     try:
+        text = text.lstrip("=")  # the vendor's own client cuts the link so
         place = json.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))["after"]
         if isinstance(place, int) and not isinstance(place, bool):
             return place
