@@ -69,6 +69,13 @@ def test_the_folder_is_the_runs_own(staging: Path) -> None:
     assert folder.name == "audience__demo--manual__2026-05-01T12-00-00-00-00"
 
 
+def test_the_wait_ends_before_the_newsletter_is_sent() -> None:
+    plan = resolve("demo", "audience", context({"send_at": "2126-05-01T08:00:00+02:00"}))
+    assert plan["send_at"] == "2126-05-01T06:00:00+00:00"
+    assert plan["deadline"] == "2126-05-01T05:30:00+00:00"
+    assert resolve("demo", "audience", context())["deadline"] is None
+
+
 def test_deliveries_default_to_all_and_are_checked() -> None:
     assert resolve("demo", "audience", context())["deliveries"] == ["feed", "warehouse_table", "top_products", "ready"]
     assert resolve("demo", "audience", context({"deliveries": ["feed"]}))["deliveries"] == ["feed"]
@@ -83,6 +90,8 @@ def test_deliveries_default_to_all_and_are_checked() -> None:
         ({"window_start": "2026-01-02", "window_end": "2026-01-02"}, "window is empty"),
         ({"window_start": "soon", "window_end": "2026-01-02"}, "window_start: came 'soon'"),
         ({"deadline": "tonight"}, "deadline: came 'tonight'"),
+        ({"send_at": "tomorrow"}, "send_at: came 'tomorrow'"),
+        ({"deadline": "2026-01-01T00:00:00Z"}, "deadline: 2026-01-01T00:00:00.00:00 is past"),
         ({"audience_sql": "SELECT 1", "audience_file": "file:///ids.txt"}, "both given"),
     ],
 )
