@@ -1,66 +1,66 @@
-"""Writing to SmartEmailing's contacts: imports of some hundred contacts, each settled before the next one leaves.
+"""Writing the changes of one part to SmartEmailing's contacts: imports of some hundred contacts, in order.
 
-An import sets fields to values, so sending one again changes nothing: what is not confirmed is simply sent again.
+Each call is noted when it is settled, before the next one leaves: a retry goes on after the last one noted. An import
+sets fields to values, so the call that was on its way when a worker died is sent once more without harm.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from itertools import islice
+from pathlib import Path
 
-from include.deliveries.smartemailing import REFUSED, SKIPPED, TOO_LONG, Contact, import_body, too_long
+from include.deliveries.changes import Change, Part, changes
+from include.deliveries.smartemailing import REFUSED, SKIPPED, TOO_LONG, import_body, too_long
 from include.publishers.deliveries import SmartEmailingDelivery
+from include.staging import read_json, write_json
 from smartemailing.client import Client
 from vendor_http.errors import Invalid
 
 MOST_REFUSED = 5
 """More contacts of one call that are refused alone: the mistake is not theirs."""
+CALLS = "calls"
+"""Folder of the records of settled calls, in that of the part."""
+Refused = list[tuple[int, str]]
+"""Rows of changes that were not taken, each with the reason."""
 log = logging.getLogger(__name__)
 
 
-@dataclass
-class Settled:
-    """What became of the contacts of one call: ``len(written) + len(refused)`` of them."""
+def write_back(client: Client, part: Part, settings: SmartEmailingDelivery) -> Refused:
+    """Send the changes of a compared part that earlier tries did not settle; call ``changes.doubt`` before it.
 
-    written: list[Contact] = field(default_factory=list)
-    refused: list[tuple[Contact, str]] = field(default_factory=list)
-    """With the reason: ``value_too_long``, ``skipped`` or ``refused``."""
+    Memory holds one call. No address is logged.
 
-
-def write_contacts(
-    client: Client,
-    contacts: Iterable[Contact],
-    settings: SmartEmailingDelivery,
-    settle: Callable[[Settled], None],
-) -> None:
-    """Import contacts, a call at a time; memory holds one call.
-
-    Args:
-        client: of the account.
-        contacts: what to write; each e-mail address once.
-        settings: how many contacts a call has, how long a value may be.
-        settle: is told what became of the contacts of each call, before the next call.
+    Returns:
+        whom SmartEmailing did not take, of all tries, for ``changes.confirm``.
 
     Raises:
-        Invalid: SmartEmailing refuses the contacts of a call for a reason that is not theirs.
-        VendorError: what SmartEmailing answered at last; the calls before are settled.
+        Invalid: SmartEmailing refuses contacts for a reason that is not theirs, such as a field that does not exist.
+        VendorError: what SmartEmailing answered at last; the calls before stay settled.
     """
-    for call in _calls(contacts, settings.call_contacts):
-        settled = Settled(refused=[(contact, TOO_LONG) for contact in call if too_long(contact, settings)])
-        _send(client, [contact for contact in call if not too_long(contact, settings)], settled)
-        if settled.refused:
-            log.warning("%d of %d contacts of an import were set aside.", len(settled.refused), len(call))
-        settle(settled)
+    folder = part.folder / CALLS
+    waiting = changes(part, _settled_rows(folder))
+    while call := list(islice(waiting, settings.call_contacts)):
+        refused = send_call(client, call, settings)
+        record = {"first": call[0].row, "end": call[-1].row + 1, "refused": refused}
+        write_json(folder / f"{call[0].row:09d}.json", record)
+        if refused:
+            log.warning("%d of the %d contacts of an import were set aside.", len(refused), len(call))
+    return _refused(folder)
 
 
-def _calls(contacts: Iterable[Contact], size: int) -> Iterator[list[Contact]]:
-    stream = iter(contacts)
-    while call := list(islice(stream, size)):
-        yield call
+def send_call(client: Client, call: Sequence[Change], settings: SmartEmailingDelivery) -> Refused:
+    """Import at most ``call_contacts`` contacts; gives those that were not taken.
+
+    Raises:
+        VendorError: see :func:`write_back`.
+    """
+    refused = [(change.row, TOO_LONG) for change in call if too_long(change, settings)]
+    _send(client, [change for change in call if not too_long(change, settings)], refused)
+    return sorted(refused)
 
 
-def _send(client: Client, call: Sequence[Contact], settled: Settled) -> None:
-    """Send one call; if it is refused, its halves, until the contact that is to blame stands alone."""
+def _send(client: Client, call: Sequence[Change], refused: Refused) -> None:
+    """Send contacts; if they are refused, their halves, until the contact that is to blame stands alone."""
     if not call:
         return
     try:
@@ -68,15 +68,21 @@ def _send(client: Client, call: Sequence[Contact], settled: Settled) -> None:
     except Invalid:
         if len(call) > 1:
             middle = len(call) // 2
-            _send(client, call[:middle], settled)
-            _send(client, call[middle:], settled)
+            _send(client, call[:middle], refused)
+            _send(client, call[middle:], refused)
             return
-        settled.refused.append((call[0], REFUSED))
-        if sum(reason == REFUSED for _, reason in settled.refused) > MOST_REFUSED:
+        refused.append((call[0].row, REFUSED))
+        if sum(reason == REFUSED for _, reason in refused) > MOST_REFUSED:
             raise
         return
-    for contact in call:
-        if contact.email.lower() in written:
-            settled.written.append(contact)
-        else:
-            settled.refused.append((contact, SKIPPED))
+    refused += [(change.row, SKIPPED) for change in call if change.recipient.lower() not in written]
+
+
+def _settled_rows(folder: Path) -> int:
+    """How many changes earlier tries settled: calls go in order, so these are the first ones."""
+    return max((int(read_json(path)["end"]) for path in folder.glob("*.json")), default=0)
+
+
+def _refused(folder: Path) -> Refused:
+    records = (read_json(path) for path in sorted(folder.glob("*.json")))
+    return [(int(row), str(reason)) for record in records for row, reason in record["refused"]]
