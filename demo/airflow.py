@@ -111,6 +111,11 @@ class Api:
         """Let the DAG run."""
         self.call("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
 
+    def reparse(self, dag_id: str) -> None:
+        """Let the DAG's file be read again now: a watcher begins to watch when its unpaused DAG has been read."""
+        token = self.call("GET", f"/dags/{dag_id}")["file_token"]
+        self.call("PUT", f"/parseDagFile/{token}")
+
     def add_pool(self, name: str, slots: int, description: str) -> None:
         """Make a pool."""
         self.call("POST", "/pools", json={"name": name, "slots": slots, "description": description})
