@@ -231,7 +231,7 @@ def refused(settings: Settings, error: Exception) -> Exception:
         return Unauthorized(f"{error} {what} Connection: {settings.connection}.", status=error.status)
     if isinstance(error, Invalid | NotFound) and "revision" in str(error).lower():
         where = f"Connection: {settings.connection}, revision {settings.revision}."
-        return type(error)(f"{error} {where}", status=error.status)
+        return type(error)(f"{error} {where}", status=error.status, pointers=error.pointers)
     return error
 
 

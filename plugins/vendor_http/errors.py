@@ -34,11 +34,20 @@ _FIELD = re.compile(r"[a-z_.\[\]/-]*")
 class VendorError(Exception):
     """What the vendor, or the way to it, did."""
 
-    def __init__(self, message: str, *, status: int | None = None, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+        pointers: tuple[str, ...] = (),
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.retry_after = retry_after
         """Seconds the vendor asked to wait, if it did."""
+        self.pointers = pointers
+        """The places in the request's body that an answer in JSON:API names; the sentence has room for few."""
 
 
 class PermanentError(VendorError):
@@ -122,13 +131,13 @@ def error_for_status(status: int, method: str, path: str, body: bytes, headers: 
         status: the HTTP status, not 2xx.
         method: of the request.
         path: of the request, for the sentence; a query is cut off.
-        body: the first bytes of the answer, for the vendor's reason.
+        body: the answer, or its first bytes, for the vendor's reason.
         headers: of the answer; looked up in any case.
     """
     kind, advice = _kind(status)
     said = detail(body)
     sentence = f"{method} {path.partition('?')[0]} answered {status}" + (f": {said}" if said else "") + f". {advice}"
-    return kind(sentence, status=status, retry_after=retry_after(headers))
+    return kind(sentence, status=status, retry_after=retry_after(headers), pointers=_pointers(body))
 
 
 def _kind(status: int) -> tuple[type[VendorError], str]:
@@ -194,6 +203,17 @@ def _json_api(error: Any) -> str:
     place = next((str(at) for at in source.values() if at), "") if isinstance(source, dict) else ""
     sentence = ": ".join(part for part in (title.rstrip("."), _without_values(said)) if part)
     return " ".join(part for part in (sentence, code and f"[{code}]", place and f"at {place}") if part)
+
+
+def _pointers(body: bytes) -> tuple[str, ...]:
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return ()
+    errors = answer.get("errors") if isinstance(answer, dict) else None
+    sources = [error.get("source") for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
+    found = (source.get("pointer") for source in sources if isinstance(source, dict))
+    return tuple(pointer for pointer in found if isinstance(pointer, str))
 
 
 def _without_values(text: str) -> str:

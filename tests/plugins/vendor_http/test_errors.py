@@ -91,6 +91,22 @@ def test_details_of_json_api_show_no_values(said: str, shown: str) -> None:
     assert detail(json.dumps({"errors": [error]}).encode()) == f"{shown} [invalid]"
 
 
+def test_all_pointers_are_kept_however_long_the_sentence() -> None:
+    pointers = tuple(f"/data/attributes/profiles/data/{number}" for number in range(500))
+    body = json.dumps({"errors": [{"source": {"pointer": pointer}} for pointer in pointers]}).encode()
+    error = error_for_status(400, "POST", "/x", body, EMPTY)
+    assert error.pointers == pointers
+    assert len(str(error)) < 400
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[", b"[]", b"[" * 100_000, b'{"errors": 1}', b'{"errors": [1, {"source": 1}, {"source": {"pointer": 1}}]}'],
+)
+def test_other_answers_have_no_pointers(body: bytes) -> None:
+    assert error_for_status(400, "POST", "/x", body, EMPTY).pointers == ()
+
+
 def test_deeply_nested_json_is_only_text() -> None:
     assert detail(b"[" * 100_000).startswith("[[[")
 
