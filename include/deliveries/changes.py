@@ -254,15 +254,15 @@ def _load_known(database: duckdb.DuckDBPyConnection, part: Part) -> None:
     if not files:
         database.execute(
             "CREATE TABLE known (auth_user_id VARCHAR, recipient VARCHAR, state VARCHAR, field VARCHAR, hash VARCHAR, "
-            "at DOUBLE)"
+            "noted_at DOUBLE)"
         )
         return
     database.execute(
         """
         CREATE TABLE known AS
-        SELECT auth_user_id, recipient, state, field, hash, at FROM read_parquet($files)
+        SELECT auth_user_id, recipient, state, field, hash, noted_at FROM read_parquet($files)
         WHERE md5_number_upper(auth_user_id) % $parts = $part OR (state = 'default_set' AND $part = 0)
-        QUALIFY row_number() OVER (PARTITION BY recipient, field ORDER BY at DESC) = 1
+        QUALIFY row_number() OVER (PARTITION BY recipient, field ORDER BY noted_at DESC) = 1
         """,
         {"files": files, "parts": part.parts, "part": part.number},
     )
@@ -351,7 +351,7 @@ def _rewrite(part: Part, hash_sql: str) -> None:
         database.execute(
             f"""
             CREATE TABLE noted AS SELECT auth_user_id, recipient, state, field, {hash_sql} AS hash,
-                   {time.time()!r}::DOUBLE AS at
+                   {time.time()!r}::DOUBLE AS noted_at
             FROM (SELECT *, unnest(fields) AS field, unnest(contents) AS value FROM changes)
             """
         )
