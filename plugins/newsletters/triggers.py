@@ -27,6 +27,9 @@ CAMPAIGN = "campaign"
 AGAIN_SECONDS = 900.0
 """A newsletter without a run is announced again after so long."""
 
+NEWSLETTERS = "newsletters"
+"""The key of an event's payload under which the announcements are."""
+
 USUAL_PAUSE = 60.0
 IMPORTS = ("httpx", "include.newsletters")
 
@@ -60,12 +63,17 @@ class NewsletterTrigger(BaseEventTrigger):
         raise NotImplementedError
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look again and again; yield one event for each newsletter that is due and has no run."""
+        """Look again and again; yield one event for all newsletters of a look that are due and have no run.
+
+        One, because of several events at the same moment Airflow gives a run only the first; the others wait for the
+        next event.
+        """
         for name in IMPORTS:
             await asyncio.to_thread(import_module, name)  # takes long; the loop must not stand still
         while True:
-            for payload in await self.look():
-                yield TriggerEvent(payload)  # type: ignore[no-untyped-call]
+            told = await self.look()
+            if told:
+                yield TriggerEvent({NEWSLETTERS: told})  # type: ignore[no-untyped-call]
             await asyncio.sleep(self._pause)
 
     async def look(self, now: datetime | None = None) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 from airflow.sdk import Asset, AssetWatcher, get_current_context, task
 
 from klaviyo.campaign_trigger import KlaviyoCampaignTrigger
-from newsletters.triggers import NewsletterTrigger
+from newsletters.triggers import NEWSLETTERS, NewsletterTrigger
 from smartemailing.newsletters import SmartEmailingNewsletterTrigger
 
 log = logging.getLogger(__name__)
@@ -52,9 +52,9 @@ def runs_of(publisher: str, extras: list[Mapping[str, Any]], now: datetime) -> l
     from include.newsletters import announced
 
     runs: dict[str, dict[str, Any]] = {}
-    for extra in extras:
+    for told in (each for extra in extras for each in _announcements(extra.get("payload"))):
         try:
-            newsletter = announced(publisher, extra.get("payload"))
+            newsletter = announced(publisher, told)
         except BadInput as error:
             log.error("left out: %s", error)  # noqa: TRY400
             continue
@@ -65,3 +65,8 @@ def runs_of(publisher: str, extras: list[Mapping[str, Any]], now: datetime) -> l
         conf = {"publisher": publisher, "send_at": send_at, "newsletter": f"{newsletter.name} ({newsletter.id})"}
         runs[newsletter.run_id] = {"trigger_run_id": newsletter.run_id, "conf": conf}
     return list(runs.values())
+
+
+def _announcements(payload: Any) -> list[Any]:
+    found = payload.get(NEWSLETTERS) if isinstance(payload, Mapping) else None
+    return found if isinstance(found, list) else [payload]

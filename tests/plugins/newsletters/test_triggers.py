@@ -165,19 +165,20 @@ def test_a_file_without_campaigns_or_with_a_mistake_ends_no_watcher(
 def test_it_looks_again_after_the_pause_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     platform, pauses = Platform(), []
     soon = datetime.now(UTC) + timedelta(hours=1)
-    platform.newsletters = [replace(newsletter("SALE"), send_at=soon)]
+    platform.newsletters = [replace(newsletter(name), send_at=soon) for name in ("SALE", "MORE")]
 
     async def sleep(seconds: float) -> None:
         assert not pauses
         pauses.append(seconds)
         platform.newsletters.append(replace(newsletter("NEWS"), send_at=soon))
 
-    async def first_two() -> list[str]:
+    async def first_two() -> list[list[str]]:
         events = platform.run()
-        return [(await anext(events)).payload["id"] for _ in range(2)]
+        payloads = [(await anext(events)).payload for _ in range(2)]
+        return [[each["id"] for each in payload["newsletters"]] for payload in payloads]
 
     monkeypatch.setattr(triggers.asyncio, "sleep", sleep)
-    assert asyncio.run(first_two()) == ["SALE", "NEWS"]
+    assert asyncio.run(first_two()) == [["SALE", "MORE"], ["NEWS"]]
     assert pauses == [90.0]
 
 
