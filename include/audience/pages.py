@@ -192,8 +192,9 @@ def within(profiles: int, counted: list[int | None], tolerance_percent: float) -
 def _distinct(folder: Path, paths: list[str], what: str) -> int:
     if not paths:
         return 0
-    with open_engine(folder / ".work") as engine:
-        counted = engine.execute(f"SELECT count(DISTINCT {what}) FROM read_parquet(?)", [paths]).fetchall()
+    with open_engine(folder / ".work", "256MB") as engine:  # a plain count(DISTINCT …) would not spill
+        query = f"SELECT count(*) FROM (SELECT DISTINCT {what} FROM read_parquet(?) WHERE key IS NOT NULL)"
+        counted = engine.execute(query, [paths]).fetchall()
     return int(counted[0][0])
 
 
