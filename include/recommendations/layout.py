@@ -15,6 +15,11 @@ COVERAGE = "coverage.json"
 ACCEPTED = "accepted.json"
 """Which run took the batch for a list, and when it was fetched; in the folder of that list."""
 
+DIGESTS = "digests.parquet"
+"""Of a batch read from a platform: a digest of each profile's recommendations, null where it has none."""
+PROBLEMS = "problems.parquet"
+"""... and what was odd about which profile."""
+
 
 def part_name(part: int) -> str:
     """The file name of a part."""

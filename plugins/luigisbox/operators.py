@@ -3,7 +3,6 @@
 What they return is also there key by key, so ``upload.output["user_set"]`` works as an argument of another task.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -17,13 +16,13 @@ from luigisbox.assets import user_set_accepted
 from luigisbox.extra_links import ResultLink, StagedManifest
 from luigisbox.hooks import LuigisBoxHook
 from luigisbox.retries import RETRY_POLICY
-from luigisbox.triggers import BatchTrigger
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
-    from luigisbox.wait import Wait
+    from luigisbox.wait import Outcome, Place, Wait
+    from luigisbox.watching import Event
 
 
 class UploadUsersOperator(BaseOperator):
@@ -117,7 +116,7 @@ class UploadTransactionsOperator(BaseOperator):
 
 
 class WaitForBatchOperator(BaseOperator):
-    """Wait until the result link shows a whole, fresh batch made of our list; fetch, parse and accept it.
+    """Wait until link or platform shows a whole, fresh batch made of our list; fetch, parse and accept it.
 
     Returns ``{"uri", "sha256", "rows", "users", "bytes", "user_set", "outcome"}`` with outcome ``fresh``,
     ``previous`` or ``default_only``.
@@ -161,15 +160,14 @@ class WaitForBatchOperator(BaseOperator):
 
     def execute(self, context: "Context") -> dict[str, Any]:
         """Look once; what is there already is not waited for."""
-        from luigisbox.result_link import Memory, look_once
-        from luigisbox.wait import deadline_of, find_user_set
+        from luigisbox.wait import deadline_of, find_user_set, place_of
 
         settings = load_publisher(self.publisher)
         user_set = find_user_set(staging_root(), self.publisher, self.user_set)
         deadline = deadline_of(self.deadline or "", user_set, _started(context), settings.batch.deadline_minutes)
-        wait = self._wait(context, user_set.name, deadline)
-        what = wait.watch()
-        return self._proceed(wait, asyncio.run(look_once(what, Memory(what))))
+        wait, place = self._wait(context, user_set.name, deadline), place_of(settings)
+        self.result_link = place.shown
+        return self._proceed(wait, place, place.look(wait))
 
     def resume(self, context: "Context", event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Go on after the trigger's one event, in a new process that knows nothing else.
@@ -177,70 +175,63 @@ class WaitForBatchOperator(BaseOperator):
         Raises:
             PipelineError: the event is missing or unknown.
         """
-        from include.recommendations.freshness import Seen
+        from luigisbox.wait import place_of
 
         if not event or event.get("status") not in ("found", "deadline", "error"):
             raise PipelineError(f"{self.task_id}: the trigger's event is {event!r}; expected found, deadline or error")
-        refused = tuple(Seen.from_dict(seen) for seen in event["refused"])
-        return self._proceed(self._wait(context, event["user_set"], event["deadline"], refused), event)
+        wait = self._wait(context, event["user_set"], event["deadline"], tuple(event["refused"]))
+        place = place_of(wait.publisher)
+        self.result_link = place.shown
+        return self._proceed(wait, place, event)
 
-    def _proceed(self, wait: "Wait", event: dict[str, Any]) -> dict[str, Any]:
+    def _proceed(self, wait: "Wait", place: "Place", found: "Outcome | Event") -> dict[str, Any]:
         """Act on what the looks found, until there is a batch, or defer."""
         from dataclasses import replace
 
-        from luigisbox.result_link import watch
-        from luigisbox.wait import Outcome, examine, refuse_superseded, stand_in
+        from luigisbox.wait import Outcome, refuse_superseded, stand_in
         from vendor_http.errors import PermanentError
 
-        while True:
-            wait = replace(wait, reason=event["reason"] or wait.reason)
-            if event["status"] == "error":
-                raise PermanentError(f"{self.result_link}: {event['reason']} Waiting cannot mend that.")
-            result: Outcome | Wait = wait
-            if event["status"] == "found":
-                result = examine(wait)
-            elif event["status"] == "deadline":
-                result = stand_in(wait, self.on_deadline or wait.publisher.batch.on_deadline)
+        while not isinstance(found, Outcome):
+            wait = replace(wait, reason=found["reason"] or wait.reason)
+            if found["status"] == "error":
+                raise PermanentError(f"{self.result_link}: {found['reason']} Waiting cannot mend that.")
+            if found["status"] == "deadline":
+                found = stand_in(wait, self.on_deadline or wait.publisher.batch.on_deadline)
+                break
+            result = place.examine(wait) if found["status"] == "found" else wait
             if isinstance(result, Outcome):
-                self.batch = result.as_dict()
-                return self.batch
+                found = result
+                break
             wait = result
             refuse_superseded(wait)
             self.log.info("still waiting: %s", wait.reason)
             if self.deferrable:
-                self.defer(trigger=BatchTrigger(**wait.trigger_arguments()), method_name="resume")
-            event = asyncio.run(watch(wait.watch()))
+                self.defer(trigger=place.trigger(wait), method_name="resume")
+            found = place.watch(wait)
+        self.batch = found.as_dict()
+        return self.batch
 
     def _wait(self, context: "Context", user_set: str, deadline: float, refused: tuple[Any, ...] = ()) -> "Wait":
-        from luigisbox.connections import LinkAccess, is_http, link_access
-        from luigisbox.result_link import public_link
-        from luigisbox.wait import Wait, find_user_set, link_batch, since_of
+        from luigisbox.wait import Wait, find_user_set, since_of
 
         settings = load_publisher(self.publisher)
-        batch = link_batch(settings)
-        link, connection = batch.link, batch.connection
-        access = LinkAccess(store_connection=connection)
-        if connection and is_http(link):
-            access = link_access(LuigisBoxHook.get_connection(connection))
-        wait = Wait(
+        return Wait(
             root=staging_root(),
             publisher=settings,
             user_set=find_user_set(staging_root(), self.publisher, user_set),
             deadline=deadline,
             refused=refused,
-            access=access,
             run=f"{self.dag_id} {context.get('run_id', '')}",
             since=since_of(self.since or "", _started(context), settings.batch.max_age_hours),
         )
-        self.result_link = public_link(wait.url)
-        return wait
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> "OperatorLineage[Any, Any]":  # noqa: ARG002
-        """The link went in, the staged batch came out."""
-        from luigisbox.lineage import file_dataset, link_dataset, operator_lineage
+        """The place went in, the staged batch came out."""
+        from luigisbox.lineage import file_dataset, operator_lineage
+        from luigisbox.wait import place_of
 
-        output = file_dataset(self.batch["uri"])
-        return operator_lineage([link_dataset(self.result_link)], output, self.batch["rows"], self.batch["bytes"])
+        output, place = file_dataset(self.batch["uri"]), place_of(load_publisher(self.publisher))
+        return operator_lineage([place.dataset], output, self.batch["rows"], self.batch["bytes"])
 
 
 def _started(context: "Context") -> datetime | None:

@@ -1,4 +1,4 @@
-"""One look at the result link, and the patient repetition of looks until something is worth fetching.
+"""One look at the result link, and what it means; repeated until something is worth fetching.
 
 A look is a conditional GET that is closed after the headers and the first 64 KiB, or a ``stat`` and the first 64 KiB
 where the link is a file or an object in a store. The trigger and the synchronous mode run the very same ``watch``.
@@ -6,22 +6,20 @@ where the link is a file or an object in a store. The trigger and the synchronou
 
 import asyncio
 import hashlib
-import logging
-import random
 import re
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import formatdate
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from include.errors import ConfigError
 from include.recommendations.freshness import Seen, still_waiting
 from luigisbox.connections import LinkAccess, is_http
+from luigisbox.watching import Surroundings, repeat
 from vendor_http.errors import PermanentError, Redirected, clean, error_for_status
 from vendor_http.session import MAX_REDIRECTS, USER_AGENT, check_redirect, origin
 from vendor_http.shared_transport import shared_transport
@@ -53,16 +51,6 @@ class Watch:
     refused: Sequence[Seen] = ()
     reason: str = "no look at the link yet"
     access: LinkAccess = field(default_factory=LinkAccess)
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """Clock, sleep, chance and log of a watch; tests bring their own."""
-
-    clock: Callable[[], float] = time.time
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    chance: Callable[[], float] = random.random
-    log: Any = field(default_factory=lambda: logging.getLogger(__name__))
 
 
 def resolve_link(link: str, access: LinkAccess) -> str:
@@ -225,23 +213,8 @@ async def watch(what: Watch, around: Surroundings | None = None) -> dict[str, An
         ``{"status": "found" | "deadline" | "error", "reason": why it was waiting, or what is wrong}``
     """
     async with shared_transport(what.url, what.access.verify) if is_http(what.url) else nullcontext():
-        return await _watch(what, around or Surroundings())
-
-
-async def _watch(what: Watch, here: Surroundings) -> dict[str, Any]:
-    memory, told = Memory(what), what.reason
-    reason, pause = what.reason, what.poll_seconds * here.chance()
-    while (left := what.deadline - here.clock()) > 0:
-        await here.sleep(min(pause, left))
-        event = await look_once(what, memory)
-        if event["status"] != "waiting":
-            return event
-        reason = event["reason"]
-        if reason != told:
-            here.log.info("still waiting: %s", reason)
-            told = reason
-        pause = what.poll_seconds * (0.9 + 0.2 * here.chance())
-    return {"status": "deadline", "reason": reason}
+        memory, here = Memory(what), around or Surroundings()
+        return await repeat(partial(look_once, what, memory), what.deadline, what.poll_seconds, what.reason, here)
 
 
 class Memory:

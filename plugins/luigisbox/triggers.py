@@ -69,7 +69,8 @@ class BatchTrigger(BaseTrigger):
         await asyncio.to_thread(import_module, "luigisbox.result_link")  # takes long; the loop must not stand still
         from include.recommendations.freshness import Seen
         from luigisbox.connections import LinkAccess, is_http, link_access
-        from luigisbox.result_link import Surroundings, Watch, resolve_link, watch
+        from luigisbox.result_link import Watch, resolve_link, watch
+        from luigisbox.watching import Surroundings
 
         access = LinkAccess(store_connection=self.connection_id)
         if self.connection_id and is_http(self.link):

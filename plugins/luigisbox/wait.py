@@ -1,28 +1,27 @@
-"""What a wait decides, apart from Airflow: is the fetched batch fresh, and what if none comes in time?"""
+"""What a wait decides, apart from Airflow and from where the batch lies: whose, till when, and what if none comes.
+
+A batch lies at a *place*: a link (``luigisbox.link_place``) or the profiles of Klaviyo (``klaviyo.batch``).
+"""
 
 import logging
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from include.audience import user_sets
-from include.errors import BadInput, ConfigError, NotReady, PipelineError
-from include.publishers.batches import LinkBatch
+from include.errors import ConfigError, PipelineError
 from include.publishers.models import Publisher
 from include.recommendations import batches, freshness
-from include.recommendations.freshness import Seen
 from include.staging import MANIFEST, read_json, to_path
-from luigisbox.connections import LinkAccess
-from luigisbox.fetch import fetch_batch
-from luigisbox.result_link import Watch, resolve_link
-from vendor_http.errors import NotFound, TransientError, Unauthorized
 
 if TYPE_CHECKING:
+    from airflow.triggers.base import BaseTrigger
+
     from include.audience.user_sets import UserSet
+    from luigisbox.watching import Event
 
 log = logging.getLogger(__name__)
-KEPT_REFUSALS = 20
 
 
 class NoBatchInTime(PipelineError):
@@ -37,48 +36,18 @@ class Superseded(PipelineError):
 class Wait:
     """One wait as it stands: for whose batch, made of which list, till when, and what was refused so far.
 
-    ``deadline`` is in epoch seconds. ``run`` names the run; ``since`` is as ``since_of`` gives it.
+    ``deadline`` is in epoch seconds. ``refused`` is what the place wants to know of earlier batches when it looks
+    again: JSON, without data and secrets. ``run`` names the run; ``since`` is as ``since_of`` gives it.
     """
 
     root: Path
     publisher: Publisher
     user_set: "UserSet"
     deadline: float
-    refused: tuple[Seen, ...] = ()
-    reason: str = "no look at the link yet"
-    access: LinkAccess = field(default_factory=LinkAccess)
+    refused: tuple[dict[str, Any], ...] = ()
+    reason: str = "not looked yet"
     run: str = ""
     since: datetime | None = None
-
-    @property
-    def url(self) -> str:
-        """The whole link."""
-        return resolve_link(link_batch(self.publisher).link, self.access)
-
-    def watch(self) -> Watch:
-        """The same for those who look."""
-        return Watch(
-            url=self.url,
-            not_before=freshness.not_before(self.user_set, self.since),
-            deadline=self.deadline,
-            poll_seconds=self.publisher.batch.poll_seconds,
-            refused=self.refused,
-            reason=self.reason,
-            access=self.access,
-        )
-
-    def trigger_arguments(self) -> dict[str, Any]:
-        """The same for the trigger: no secrets, nothing that JSON cannot hold."""
-        return {
-            "link": link_batch(self.publisher).link,
-            "connection_id": link_batch(self.publisher).connection,
-            "poll_seconds": self.publisher.batch.poll_seconds,
-            "not_before": freshness.not_before(self.user_set, self.since).isoformat(),
-            "deadline": self.deadline,
-            "refused": [seen.as_dict() for seen in self.refused],
-            "reason": self.reason,
-            "user_set": self.user_set.name,
-        }
 
 
 @dataclass(frozen=True)
@@ -98,15 +67,39 @@ class Outcome:
         return asdict(self)
 
 
-def link_batch(publisher: Publisher) -> LinkBatch:
-    """The settings of a batch at a link.
+class Place(Protocol):
+    """Where a batch is waited for."""
 
-    Raises:
-        ConfigError: this publisher's batch is elsewhere.
-    """
-    if publisher.batch.source != "link":
-        raise ConfigError(f"publisher {publisher.name}: batch.from is {publisher.batch.source}; there is no link")
-    return publisher.batch
+    @property
+    def shown(self) -> str:
+        """The place as people may see it."""
+
+    @property
+    def dataset(self) -> tuple[str, str]:
+        """Namespace and name for OpenLineage."""
+
+    def look(self, wait: Wait) -> "Outcome | Event":
+        """Look once, on a worker: a batch that needs no fetch, or an event."""
+
+    def watch(self, wait: Wait) -> "Event":
+        """Look until something is found or the deadline passes, on a worker."""
+
+    def trigger(self, wait: Wait) -> "BaseTrigger":
+        """The same in the triggerer; its event carries ``refused``, ``user_set`` and ``deadline`` too."""
+
+    def examine(self, wait: Wait) -> Outcome | Wait:
+        """Fetch what was found, parse and judge it: the fresh batch, accepted; or the wait as it goes on."""
+
+
+def place_of(publisher: Publisher) -> Place:
+    """Where this publisher's batch is waited for."""
+    if publisher.batch.source == "klaviyo":
+        from klaviyo.batch import KlaviyoPlace
+
+        return KlaviyoPlace(publisher.batch)
+    from luigisbox.link_place import LinkPlace
+
+    return LinkPlace(publisher.batch)
 
 
 def find_user_set(root: Path, publisher: str, name: str) -> "UserSet":
@@ -169,62 +162,6 @@ def _moment(key: str, text: str) -> datetime:
     except ValueError:
         raise ConfigError(f"{key}: came {text!r}; must be a time such as 2026-11-21T06:00:00+01:00") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def examine(wait: Wait) -> Outcome | Wait:
-    """Fetch what the link shows, parse and judge it.
-
-    Returns:
-        the fresh batch, accepted; or the wait as it goes on, with the reason.
-
-    Raises:
-        PermanentError: the link refuses the credentials, or points to another host.
-        Superseded: the batch may be that of a newer list.
-    """
-    settings = link_batch(wait.publisher)
-    try:
-        fetched = fetch_batch(
-            wait.url, wait.access, wait.root, wait.publisher.name, settings.format, settings.max_bytes
-        )
-    except BadInput as error:
-        return replace(wait, reason=str(error))
-    except (TransientError, NotFound) as error:
-        return replace(wait, reason=f"it could not be fetched: {error}")
-    except Unauthorized as error:
-        if error.status == 401:
-            raise
-        return replace(wait, reason=f"it could not be fetched: {error}")
-    why = _why_not(wait, fetched.folder)
-    if why is None:
-        return outcome_of(wait, fetched.folder, "fresh")
-    batches.prune(wait.root, wait.publisher.name)  # a wait must not pile up what it refuses
-    return replace(wait, reason=why, refused=(*wait.refused, fetched.seen)[-KEPT_REFUSALS:])
-
-
-def _why_not(wait: Wait, batch: Path) -> str | None:
-    """Why a fetched batch cannot be used; None if it can, and then it is accepted."""
-    from include.recommendations.parse import parse_batch
-
-    publisher = wait.publisher.name
-    try:
-        parse_batch(batch, wait.publisher.batch)
-    except NotReady as error:
-        return f"the batch is not whole: {error}"
-    except BadInput as error:
-        return f"what the link shows is not a batch: {error}"
-    previous = user_sets.previous(wait.root, wait.user_set)
-    latest, earlier = (
-        batches.latest(wait.root, publisher),
-        batches.judged_stale(wait.root, publisher, wait.user_set.name),
-    )
-    verdict = freshness.judge(batch, wait.user_set, previous, latest, wait.run, wait.since, earlier)
-    if verdict.verdict != "fresh":
-        return f"the batch is not fresh: {verdict.sentence}"
-    if not verdict.evidence["taken_before"]:
-        refuse_superseded(wait, verdict.evidence)
-    log.info("batch %s is fresh: %s", batch.name[:12], verdict.sentence)
-    batches.accept(wait.root, publisher, batch, wait.user_set.name, verdict, wait.run)
-    return None
 
 
 def refuse_superseded(wait: Wait, evidence: dict[str, Any] | None = None) -> None:

@@ -16,7 +16,6 @@ from luigisbox.connections import LinkAccess
 from luigisbox.fetch import fetch_batch
 from luigisbox.result_link import (
     HEAD_BYTES,
-    Surroundings,
     Watch,
     look,
     open_store,
@@ -25,6 +24,7 @@ from luigisbox.result_link import (
     store_headers,
     watch,
 )
+from luigisbox.watching import Surroundings
 from vendor_http import shared_transport as shared
 from vendor_http.errors import PermanentError, Unreachable
 from vendor_http.retry import Retry

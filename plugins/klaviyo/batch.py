@@ -1,0 +1,207 @@
+"""A batch that Luigi's Box itself writes into Klaviyo's profiles: waited for by a sample, read as a whole."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseHook
+
+from include.audience.sources import sources_of
+from include.errors import BadInput, ConfigError, NotReady
+from include.publishers.batches import KlaviyoBatch
+from include.recommendations import batches, platform_batch
+from include.recommendations.platform import Carried, carried
+from include.recommendations.platform_batch import Profile
+from include.recommendations.rows import DEFAULT_USER
+from include.staging import to_path, utc_text
+from klaviyo.batch_look import Look, SampleMemory, load_sample, look_once, stage_sample, watch
+from klaviyo.batch_trigger import KlaviyoBatchTrigger
+from klaviyo.client import ALL, Client
+from klaviyo.connections import Settings, klaviyo_settings
+from klaviyo.documents import attributes_of
+from luigisbox.wait import Outcome, Wait, outcome_of, refuse_superseded
+from vendor_http.errors import TransientError
+from vendor_http.retry import Retry
+
+if TYPE_CHECKING:
+    from luigisbox.watching import Event
+
+log = logging.getLogger(__name__)
+REST = 2.0
+"""After a batch that was read and refused, the next look comes only after so many times as long as reading it took."""
+
+
+class KlaviyoPlace:
+    """The profiles of an account.
+
+    Raises:
+        ConfigError: the connection cannot be used.
+    """
+
+    def __init__(self, settings: KlaviyoBatch, retry: Retry | None = None) -> None:
+        self._settings = settings
+        self._retry = retry
+        self._account: Settings = klaviyo_settings(BaseHook.get_connection(settings.connection))
+
+    @property
+    def shown(self) -> str:
+        """Host and properties."""
+        return f"{self._account.base_url} properties {', '.join(sorted(self._settings.recommendation_types))}"
+
+    @property
+    def dataset(self) -> tuple[str, str]:
+        """Namespace and name for OpenLineage."""
+        return self._account.base_url, "profiles"
+
+    def look(self, wait: Wait) -> "Outcome | Event":
+        """Look at the sample; what was accepted for this list before is good enough if nothing newer is there."""
+        taken = self._taken(wait)
+        if taken and taken["run"] == wait.run:
+            return outcome_of(wait, to_path(taken["uri"]), "fresh")
+        what = self._what(wait)
+        event = asyncio.run(look_once(what, SampleMemory()))
+        if taken and event["status"] == "waiting":
+            return outcome_of(wait, to_path(taken["uri"]), "fresh")
+        return event
+
+    def watch(self, wait: Wait) -> "Event":
+        """Look until the sample carries enough new recommendations."""
+        return asyncio.run(watch(self._what(wait), wait.deadline, wait.reason))
+
+    def trigger(self, wait: Wait) -> KlaviyoBatchTrigger:
+        """The same in the triggerer."""
+        return KlaviyoBatchTrigger(
+            connection_id=self._settings.connection,
+            types=sorted(self._settings.recommendation_types),
+            sample=self._stage_sample(wait).as_uri(),
+            fresh_percent=self._settings.fresh_percent,
+            poll_seconds=self._settings.poll_seconds,
+            deadline=wait.deadline,
+            refused=list(wait.refused),
+            reason=wait.reason,
+            user_set=wait.user_set.name,
+        )
+
+    def examine(self, wait: Wait) -> Outcome | Wait:
+        """Read the whole audience, parse and judge it.
+
+        Returns:
+            the fresh batch, accepted; or the wait as it goes on, with the reason.
+
+        Raises:
+            PermanentError: the key is refused, or may not read profiles.
+            Superseded: the batch may be that of a newer list.
+        """
+        from include.recommendations.parse import parse_batch
+
+        started = time.time()
+        try:
+            batch = self._read(wait)
+            parse_batch(batch, self._settings)
+        except TransientError as error:
+            return self._later(wait, f"the profiles could not be read: {error}", started)
+        except (NotReady, BadInput) as error:
+            return self._later(wait, f"the profiles hold no whole batch: {error}", started)
+        latest, taken = batches.latest(wait.root, wait.publisher.name), self._taken(wait)
+        sample = load_sample(self._stage_sample(wait))
+        verdict = platform_batch.judge(batch, wait.user_set, latest, sample, self._settings.fresh_percent)
+        if verdict.verdict == "fresh":
+            refuse_superseded(wait, verdict.evidence)
+            log.info("batch %s is fresh: %s", batch.name[:12], verdict.sentence)
+            batches.accept(wait.root, wait.publisher.name, batch, wait.user_set.name, verdict, wait.run)
+            return outcome_of(wait, batch, "fresh")
+        if taken:
+            return outcome_of(wait, to_path(taken["uri"]), "fresh")
+        batches.prune(wait.root, wait.publisher.name)  # a wait must not pile up what it refuses
+        return self._later(wait, f"the batch is not fresh: {verdict.sentence}", started)
+
+    def _later(self, wait: Wait, reason: str, started: float) -> Wait:
+        now = time.time()
+        return replace(wait, reason=reason, refused=({"again_at": now + REST * (now - started)},))
+
+    def _taken(self, wait: Wait) -> dict[str, Any] | None:
+        """The batch accepted last, if that was for this list and is not too old for this run."""
+        latest = batches.latest(wait.root, wait.publisher.name)
+        if latest is None or latest["user_set"] != wait.user_set.name:
+            return None
+        return latest if wait.since is None or latest["run"] == wait.run else None
+
+    def _stage_sample(self, wait: Wait) -> Path:
+        with Client(self._account, self._retry) as client:
+            return stage_sample(wait, client, self._settings)
+
+    def _what(self, wait: Wait) -> Look:
+        return Look(
+            account=self._account,
+            types=tuple(self._settings.recommendation_types),
+            sample=load_sample(self._stage_sample(wait)),
+            fresh_percent=self._settings.fresh_percent,
+            poll_seconds=self._settings.poll_seconds,
+            again_at=wait.refused[-1]["again_at"] if wait.refused else 0.0,
+            reason=wait.reason,
+        )
+
+    def _read(self, wait: Wait) -> Path:
+        """Read all sources of the audience, and the profile of the default set, into a batch's folder."""
+        sources = [each["source"] for each in sources_of(wait.publisher.audience) if each["role"] == "take"]
+        if not sources:
+            raise ConfigError(f"publisher {wait.publisher.name}: batch.from klaviyo needs an audience of kind klaviyo")
+        place = batches.batches_folder(wait.root, wait.publisher.name)
+        place.mkdir(parents=True, exist_ok=True)
+        started = utc_text(datetime.now(UTC))
+        types = tuple(self._settings.recommendation_types)
+        with (
+            TemporaryDirectory(prefix=".incoming-", dir=place) as work,
+            Client(self._account, self._retry) as client,
+        ):
+            staged = Path(work) / "staged.parquet"
+            problems = platform_batch.stage_profiles(_profiles(client, sources), types, staged)
+            default = _default(client, types)
+            record = {
+                "url": self.shown,
+                "sources": sources,
+                "started_at": started,
+                "finished_at": utc_text(datetime.now(UTC)),
+                "problems": dict(problems + default_problems(default)),
+            }
+            if problems:
+                log.warning("odd recommendations in profiles, by reason: %s", dict(problems))
+            return platform_batch.write_batch(
+                (wait.root, wait.publisher.name), Path(work), wait.user_set, default, record
+            )
+
+
+def default_problems(default: Carried | None) -> Any:
+    """What was odd about the default set, by reason."""
+    from collections import Counter
+
+    return Counter({f"default_{reason}": count for reason, count in (default.problems if default else {}).items()})
+
+
+def _profiles(client: Client, sources: list[str]) -> Iterator[Profile]:
+    read, told = 0, time.monotonic()
+    for source in sources:
+        for page in client.profiles(source, fields=["properties"]):
+            for row in page.rows:
+                yield Profile(row["id"], attributes_of(row).get("properties"))
+            read += len(page.rows)
+            if time.monotonic() - told > 10:
+                told = time.monotonic()
+                log.info("%s profiles read", f"{read:,}")
+
+
+def _default(client: Client, types: tuple[str, ...]) -> Carried | None:
+    """What the profile with the ``external_id`` default carries; None if there is no such profile."""
+    wanted = f'equals(external_id,"{DEFAULT_USER}")'
+    for page in client.profiles(ALL, fields=["external_id", "properties"], filter=wanted):
+        for row in page.rows:
+            attributes = attributes_of(row)
+            if attributes.get("external_id") == DEFAULT_USER:
+                return carried(attributes.get("properties"), types)
+    return None
