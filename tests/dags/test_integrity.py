@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from include.publishers.config import sound_publishers
 from include.staging import PROJECT_ROOT
 
 PARSE = """
@@ -34,6 +35,13 @@ print(json.dumps({
     "retries": sorted({t.retries for dag in bag.dags.values() for t in dag.tasks}),
     "pools": {f"{d}.{t.task_id}": t.pool for d, dag in bag.dags.items() for t in dag.tasks},
 }))
+"""
+WATCHED = """
+luigisbox: {connection: watched_luigisbox}
+audience: {kind: klaviyo, lists: [LIST01]}
+batch: {link: "https://example.com/b.xml"}
+deliveries: [{name: ready, kind: asset}]
+campaigns: {kind: klaviyo, connection: klaviyo_default}
 """
 HEAVY = {"pandas", "pyarrow", "duckdb", "lxml", "httpx", "requests", "fastapi", "numpy", "sqlite3"}
 
@@ -62,9 +70,21 @@ def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return parse(tmp_path_factory.mktemp("airflow"), {})
 
 
+def dags_of_files() -> list[str]:
+    """One DAG of each kind that a publisher's file has a section for, and ``campaign``, which serves all."""
+    found = ["campaign"]
+    for each in sound_publishers():
+        kinds = ["audience", "recommendations"]
+        kinds += ["past_transactions"] if each.past_transactions else []
+        kinds += ["campaign_watcher"] if each.campaigns else []
+        found += [f"{kind}__{each.name}" for kind in kinds]
+    return sorted(found)
+
+
 def test_all_dags_are_there(parsed: dict[str, Any]) -> None:
     assert parsed["errors"] == {}
-    assert parsed["dags"] == ["audience__demo", "campaign", "past_transactions__demo", "recommendations__demo"]
+    assert parsed["dags"] == dags_of_files()
+    assert {"audience__demo", "campaign", "past_transactions__demo", "recommendations__demo"} <= set(parsed["dags"])
 
 
 def test_nothing_warns(parsed: dict[str, Any]) -> None:
@@ -83,7 +103,7 @@ def test_each_dag_is_documented_tagged_and_retried(parsed: dict[str, Any]) -> No
 
 def test_uploads_share_a_pool(parsed: dict[str, Any]) -> None:
     uploads = {task: pool for task, pool in parsed["pools"].items() if task.endswith(".upload")}
-    assert len(uploads) == 3
+    assert len(uploads) == len([dag for dag in dags_of_files() if not dag.startswith(("recommend", "campaign_"))])
     assert set(uploads.values()) == {"luigisbox"}
 
 
@@ -93,8 +113,14 @@ def test_a_mistake_in_one_publisher_file_stops_no_other(tmp_path: Path) -> None:
         PROJECT_ROOT / "include" / "publishers", folder, ignore=shutil.ignore_patterns("*.py", "__pycache__")
     )
     (folder / "broken.yaml").write_text("audience: {conection: x}\n")
+    (folder / "watched.yaml").write_text(WATCHED)
     result = parse(tmp_path / "home", {"PUBLISHERS_DIR": str(folder)})
-    assert result["dags"] == ["audience__demo", "campaign", "past_transactions__demo", "recommendations__demo"]
+    own = {f"{kind}__watched" for kind in ("audience", "recommendations", "campaign_watcher")}
+    assert set(result["dags"]) == {*dags_of_files(), *own}
+    assert result["warnings"] == []
+    assert HEAVY.isdisjoint(result["imported"])
+    assert result["documented"] == result["dags"]
+    assert result["retries"] == [3]
     [(path, error)] = result["errors"].items()
     assert path.endswith("publisher_files.py")
     assert "broken.yaml" in error
