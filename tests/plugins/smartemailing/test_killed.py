@@ -10,25 +10,34 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 ROOT = Path(__file__).resolve().parents[3]
 WRITER = Path(__file__).with_name("writer.py")
-CONTACTS = 1200
+CONTACTS = 800
+BAD = CONTACTS // 100
 CALL = 25
-KILLS = 8
+KILLS = 6
 
 
-def start(url: str, folder: Path) -> subprocess.Popen[bytes]:
+def start(account: Any, folder: Path, batch: str) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'plugins'}"}
-    return subprocess.Popen(
-        [sys.executable, str(WRITER), url, str(folder), str(CONTACTS)], env=environment, stderr=subprocess.PIPE
-    )
+    command = [sys.executable, str(WRITER), account.url, str(folder), str(CONTACTS), batch]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def finish(account: Any, folder: Path, batch: str) -> dict[str, int]:
+    process = start(account, folder, batch)
+    printed, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said.decode()
+    return dict(json.loads(printed))
 
 
 def imports(account: Any) -> int:
     return sum(each["path"].endswith("/import") for each in account.requests())
 
 
-def kill_after(account: Any, process: subprocess.Popen[bytes], calls: int, seconds: float) -> None:
+def kill_in_the_middle(account: Any, process: subprocess.Popen[bytes], calls: int, seconds: float) -> None:
     wanted = imports(account) + calls
     while process.poll() is None and imports(account) < wanted:
         time.sleep(0.002)
@@ -37,26 +46,40 @@ def kill_after(account: Any, process: subprocess.Popen[bytes], calls: int, secon
     process.communicate()
 
 
+def values_after(batch: str) -> dict[str, str]:
+    users = [(f"c{number:05d}", f"user{number}@example.com", number) for number in range(1, CONTACTS + 1)]
+    return {email: f"{batch} {user}" if n % 3 == 1 else user for user, email, n in users if n % 100}
+
+
 def test_killed_at_random_points(account: Any, tmp_path: Path) -> None:
     account.fill(CONTACTS)
     chance = random.Random(20)
     for _ in range(KILLS):
-        kill_after(account, start(account.url, tmp_path), chance.randint(1, 4), chance.random() * 0.02)
-    assert 0 < len(list(tmp_path.glob("call-*.json"))) < CONTACTS // CALL  # the kills came in the middle
-    process = start(account.url, tmp_path)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 0, said.decode()
+        kill_in_the_middle(account, start(account, tmp_path, "one"), chance.randint(1, 3), chance.random() * 0.02)
+    settled = len(list((tmp_path / "one" / "part-000" / "calls").glob("*.json")))
+    assert 0 < settled < CONTACTS // CALL  # the kills came in the middle
 
-    calls = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("call-*.json"))]
-    written = [email for call in calls for email in call["written"]]
-    refused = {email: reason for call in calls for email, reason in call["refused"].items()}
-    assert len(written) == len(set(written)) == CONTACTS - CONTACTS // 100
-    assert refused == {f"nobody{number}": "skipped" for number in range(100, CONTACTS + 1, 100)}
-    assert account.values(4) == {email: f"value {email[4:-12]}" for email in written}
+    figures = finish(account, tmp_path, "one")
+    assert (figures["recipients"], figures["sent"], figures["set_aside"]) == (CONTACTS, CONTACTS - BAD, BAD)
+    assert account.values(4) == values_after("one")
     assert account.query("SELECT count(*) FROM contacts") == [(CONTACTS + 1,)]
-    sent = imports(account)
-    assert CONTACTS // CALL <= sent <= CONTACTS // CALL + 2 * KILLS
+    rejects = pq.read_table(tmp_path / "one" / "part-000" / "rejects.parquet").to_pylist()
+    expected = [{"recipient": f"nobody{number}", "reason": "skipped"} for number in range(100, CONTACTS + 1, 100)]
+    assert sorted(rejects, key=str) == sorted(expected, key=str)
+    assert imports(account) <= CONTACTS // CALL + KILLS  # each kill costs one call at most
 
-    again = start(account.url, tmp_path)
-    again.communicate(timeout=60)
-    assert (again.returncode, imports(account)) == (0, sent)
+
+def test_only_what_changed_is_sent_even_after_a_kill(account: Any, tmp_path: Path) -> None:
+    account.fill(CONTACTS)
+    finish(account, tmp_path, "one")
+    account.forget()
+    again = finish(account, tmp_path, "one")
+    assert (again["sent"], again["unchanged"], again["set_aside"]) == (0, CONTACTS - BAD, BAD)
+    assert imports(account) == 1  # those who were set aside are tried anew
+
+    kill_in_the_middle(account, start(account, tmp_path, "two"), 3, 0.005)
+    figures = finish(account, tmp_path, "two")
+    assert account.values(4) == values_after("two")
+    assert figures["recipients"] == CONTACTS == figures["sent"] + figures["unchanged"] + figures["set_aside"]
+    assert CONTACTS // 3 - BAD <= figures["sent"] <= CONTACTS // 3
+    assert figures["set_aside"] == BAD

@@ -1,55 +1,57 @@
-"""A write-back in a process of its own, to be killed: ``python writer.py URL FOLDER COUNT``.
-
-Each settled call becomes one file, written whole; what stands in one is not sent again.
-"""
+"""One part's delivery in a process of its own, to be killed: ``python writer.py URL FOLDER COUNT ROUND``."""
 
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from include.deliveries.smartemailing import Contact
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from include.deliveries import changes
 from include.publishers.deliveries import SmartEmailingDelivery
-from include.staging import write_json
 from smartemailing.client import Client
 from smartemailing.connections import Settings
-from smartemailing.write_back import Settled, write_contacts
+from smartemailing.write_back import write_back
+
+FIELD = "4"
 
 
-def contacts(count: int) -> Iterator[Contact]:
-    """Everybody; every hundredth has an address that is refused."""
-    for number in range(1, count + 1):
-        email = f"user{number}@example.com" if number % 100 else f"nobody{number}"
-        yield Contact(email, {4: f"value {number}"})
+def people(count: int) -> list[tuple[str, str]]:
+    """Customer and address; every hundredth has an address that is refused."""
+    return [(f"c{n:05d}", f"user{n}@example.com" if n % 100 else f"nobody{n}") for n in range(1, count + 1)]
 
 
-def settled_before(folder: Path) -> set[str]:
-    names: set[str] = set()
-    for path in folder.glob("call-*.json"):
-        content = json.loads(path.read_text())
-        names |= {*content["written"], *content["refused"]}
-    return names
+def part_of(root: Path, count: int, batch: str) -> changes.Part:
+    """The only part of a batch whose list has so many customers."""
+    recon = root / batch / "recon"
+    recipients = recon / "recipients" / "part-000.parquet"
+    if not recipients.exists():
+        recipients.parent.mkdir(parents=True)
+        rows = [{"auth_user_id": user, "recipient": email, "personalised": True} for user, email in people(count)]
+        pq.write_table(pa.Table.from_pylist(rows), recipients)
+    return changes.Part(root / batch / "part-000", root / "confirmed", recon, 0, 1, batch)
 
 
-def main(url: str, folder: Path, count: int) -> None:
-    """Write what is not settled yet."""
-    known = settled_before(folder)
-    number = len(list(folder.glob("call-*.json")))
-    delivery = SmartEmailingDelivery(name="contacts", kind="smartemailing", fields={"a": 4}, call_contacts=25)
+def wanted(count: int, batch: str) -> Iterator[changes.Wanted]:
+    """Every third value is another one in each batch."""
+    for number, (user, email) in enumerate(people(count)):
+        value = f"{batch} {user}" if number % 3 == 0 else user
+        yield changes.Wanted(user, email, changes.OWN, {FIELD: value})
 
-    def settle(call: Settled) -> None:
-        nonlocal number
-        number += 1
-        content = {
-            "written": [contact.email for contact in call.written],
-            "refused": {contact.email: reason for contact, reason in call.refused},
-        }
-        write_json(folder / f"call-{number:05d}.json", content)
 
-    waiting = (contact for contact in contacts(count) if contact.email not in known)
+def main(url: str, root: Path, count: int, batch: str) -> None:
+    """Deliver the batch, or what is left of it, and print the figures."""
+    delivery = SmartEmailingDelivery(name="contacts", kind="smartemailing", fields={"a": int(FIELD)}, call_contacts=25)
+    part = part_of(root, count, batch)
+    changes.begin(part, 600)
+    changes.compare(part, wanted(count, batch))
+    changes.doubt(part)
     with Client(Settings(url, "sandbox", "sandbox_key", pause_seconds=0.003)) as client:
-        write_contacts(client, waiting, delivery, settle)
+        refused = write_back(client, part, delivery)
+    print(json.dumps(changes.confirm(part, refused)))  # noqa: T201
+    changes.release(part)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
