@@ -59,6 +59,18 @@ def test_a_pull_goes_on_at_any_page(sandbox: Running) -> None:
     }
 
 
+@pytest.mark.parametrize("fault", ["429", "500", "502", "503"])
+def test_a_fault_in_the_middle_of_a_pull_loses_nothing(sandbox: Running, fault: str) -> None:
+    with client(sandbox) as reading:
+        pages = reading.profiles("list:LIST01", fields=["external_id"])
+        found = {row["id"] for row in next(pages).rows}
+        url = f"{sandbox.url}/_sandbox/faults"
+        requests.post(url, json={"fault": fault, "path": "/api/", "times": 2}).raise_for_status()
+        found |= {row["id"] for page in pages for row in page.rows}
+        assert requests.get(url).json() == []
+        assert len(found) == reading.source("list:LIST01").profile_count
+
+
 @pytest.mark.parametrize("revision", ["2026-07-15", "2026-10-15"])
 def test_scheduled_campaigns_are_found_in_both_shapes(sandbox: Running, revision: str) -> None:
     usual = {"name": "Autumn", "send_at": "2026-11-24T08:00:00+00:00", "included": ["SEGM01"], "excluded": ["LIST02"]}
