@@ -94,6 +94,7 @@ def audience(the_plan: Any, outlets: list[Asset], pool: str = "default_pool") ->
     pull = PullOperator.partial(
         task_id="pull",
         pool=pool,
+        map_index_template="{{ what }}",
         publisher=the_plan["publisher"],
         run_folder=the_plan["run"],
         window=the_plan["window"],

@@ -30,7 +30,7 @@ class PullOperator(PullAudienceOperator):
     """
 
     def __init__(self, *, partition: Mapping[str, Any], **kwargs: Any) -> None:
-        options = {"retry_policy": RETRY_POLICY, "map_index_template": "{{ what }}", **kwargs}
+        options = {"retry_policy": RETRY_POLICY, **kwargs}
         super().__init__(partition=cast("Partition", partition), **options)
 
     def execute(self, context: Context) -> Pulled:
