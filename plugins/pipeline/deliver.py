@@ -5,14 +5,23 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from include.deliveries import custom, feed, rows
+from include.deliveries import changes, custom, feed, rows
 from include.errors import BooksDoNotBalance, ConfigError
 from include.publishers.config import load_publisher
-from include.publishers.deliveries import AnyDelivery, PythonDelivery, WarehouseDelivery
+from include.publishers.deliveries import (
+    AnyDelivery,
+    KlaviyoDelivery,
+    PythonDelivery,
+    SmartEmailingDelivery,
+    WarehouseDelivery,
+)
 from include.recommendations.layout import list_folder
 from include.staging import MANIFEST, read_json, slug, staging_root, to_path, write_json
+from pipeline import platforms
 from pipeline.plan import Plan
 from warehouse.load import deliver_part as load_part
+
+PLATFORMS = ("klaviyo", "smartemailing")
 
 
 def batch_name(plan: Plan, batch: dict[str, Any]) -> str:
@@ -43,17 +52,19 @@ def check_types(plan: Plan, batch: dict[str, Any]) -> None:
 
 
 def deliver_part(plan: Plan, batch: dict[str, Any], name: str, part: int) -> dict[str, Any]:
-    """Do one delivery with one part; doing it again changes nothing.
+    """Do one delivery with one part, but for Klaviyo's, which waits in between; doing it again changes nothing.
 
     Returns:
         figures: ``delivery``, ``part``, ``kind``, ``recipients``, ``rows`` and, of a feed, ``files``.
     """
     publisher = load_publisher(plan["publisher"])
-    delivery = _narrowed(publisher.delivery(name), plan["recommendation_types"])
+    delivery = narrowed(plan, name)
     folder, out = to_path(batch["uri"]), delivery_folder(plan, batch, name)
     recon = list_folder(folder, batch["user_set"])
     if delivery.kind == "feed":
         figures = feed.write_feed_part(folder, recon, part, out, delivery)
+    elif isinstance(delivery, SmartEmailingDelivery):
+        figures = platforms.deliver_contacts(platform_work(plan, batch, delivery, part))
     else:
         table = rows.part_table(folder, recon, part, delivery.recommendation_types, use_default_set=False)
         if isinstance(delivery, WarehouseDelivery):
@@ -72,11 +83,21 @@ def deliver_part(plan: Plan, batch: dict[str, Any], name: str, part: int) -> dic
     return {"delivery": name, "kind": delivery.kind, "part": part, **figures}
 
 
-def _narrowed(delivery: AnyDelivery, types: list[str] | None) -> AnyDelivery:
+def platform_work(
+    plan: Plan, batch: dict[str, Any], delivery: KlaviyoDelivery | SmartEmailingDelivery, part: int
+) -> platforms.Work:
+    """What is to be done with a part of a platform's delivery."""
+    out = delivery_folder(plan, batch, delivery.name)
+    return platforms.work_of(delivery, plan["publisher"], batch, out, part)
+
+
+def narrowed(plan: Plan, name: str) -> AnyDelivery:
+    """A delivery, narrowed to the recommendation types that the run asks for."""
+    delivery, types = load_publisher(plan["publisher"]).delivery(name), plan["recommendation_types"]
     if not types:
         return delivery
     own = delivery.recommendation_types
-    both = [name for name in types if own is None or name in own]
+    both = [each for each in types if own is None or each in own]
     return delivery.model_copy(update={"recommendation_types": both})
 
 
@@ -89,7 +110,7 @@ def close_books(
         the figures of the run, and ``table``: the same for a person to read.
 
     Raises:
-        BooksDoNotBalance: a feed's recipients are not the uploaded users.
+        BooksDoNotBalance: the recipients of a feed or a platform are not the uploaded users.
     """
     by_delivery: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for figures in delivered:
@@ -113,16 +134,22 @@ def _close_delivery(
 ) -> dict[str, Any]:
     out = delivery_folder(plan, batch, name)
     totals: dict[str, Any] = {"kind": parts[0]["kind"], "parts": len(parts), "rows": sum(p["rows"] for p in parts)}
-    if totals["kind"] != "feed":
+    if totals["kind"] == "feed":
+        manifest = feed.finish(out, sorted(parts, key=lambda figures: int(figures["part"])))
+        totals |= {key: manifest[key] for key in ("recipients", "personalised", "default", "nothing")}
+    elif totals["kind"] in PLATFORMS:
+        totals |= changes.total(parts)
+    if "recipients" not in totals:
         write_json(out / "manifest.json", totals)
         return totals
-    manifest = feed.finish(out, sorted(parts, key=lambda figures: int(figures["part"])))
-    totals |= {key: manifest[key] for key in ("recipients", "personalised", "default", "nothing")}
     if totals["recipients"] != uploaded:
         raise BooksDoNotBalance(
             f"delivery {name}: {totals['recipients']:,} recipients were written, {uploaded:,} users were uploaded. "
             f"Nothing was announced. Clear the deliver tasks; if it stays, keep {out} and report it."
         )
+    if totals["kind"] != "feed":
+        changes.forget_other_cuts(platforms.confirmed_folder(plan["publisher"], name), len(parts))
+        write_json(out / "manifest.json", totals)
     return totals
 
 

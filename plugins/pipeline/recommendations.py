@@ -9,6 +9,7 @@ from include.publishers.config import load_publisher
 from include.staging import MANIFEST, read_json, staging_root, to_path
 from luigisbox.assets import RECOMMENDATIONS_READY, recommendations_ready
 from luigisbox.operators import WaitForBatchOperator
+from pipeline.deliver_operator import DeliverOperator
 from pipeline.plan import Plan
 
 log = logging.getLogger(__name__)
@@ -56,15 +57,6 @@ def fan_out(plan: Plan, batch: dict[str, Any], coverage: dict[str, Any]) -> list
     ]
 
 
-@task(map_index_template="{{ what }}")
-def deliver(item: dict[str, Any], plan: Plan, batch: dict[str, Any]) -> dict[str, Any]:
-    """Do one delivery with one part of the batch."""
-    from pipeline.deliver import deliver_part
-
-    get_current_context()["what"] = f"{item['delivery']} {item['part']}"  # type: ignore[typeddict-unknown-key]
-    return deliver_part(plan, batch, item["delivery"], item["part"])
-
-
 @task(outlets=[RECOMMENDATIONS_READY], trigger_rule="none_failed")
 def report(
     plan: Plan, batch: dict[str, Any], coverage: dict[str, Any], delivered: list[dict[str, Any]]
@@ -97,5 +89,9 @@ def recommendations(the_plan: Any, user_set: Any = "") -> None:
         since=the_plan["since"],
     ).output
     coverage: Any = reconcile(the_plan, batch)
-    delivered: Any = deliver.partial(plan=the_plan, batch=batch).expand(item=fan_out(the_plan, batch, coverage))
+    delivered: Any = (
+        DeliverOperator.partial(task_id="deliver", plan=the_plan, batch=batch, map_index_template="{{ what }}")
+        .expand(item=fan_out(the_plan, batch, coverage))
+        .output
+    )
     report(the_plan, batch, coverage, delivered)

@@ -1,0 +1,222 @@
+"""Writing to Klaviyo's profiles: the changes of a part as bulk import jobs, each noted before and after it is sent.
+
+The notes lie in the part's folder: ``jobs.json`` (how the changes are cut) and ``jobs/{first}-{end}.json`` (state
+``sending``, ``sent`` with the job's id, ``split`` into halves, ``done``; and who was refused, by row). A retry reads
+them: it polls the jobs that run and sends what was not sent. An import is an upsert, so a job whose answer was lost is
+sent again.
+"""
+
+import hashlib
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from include.deliveries.changes import Part, changes
+from include.deliveries.klaviyo import TOO_LONG, cut, job_body, profile
+from include.errors import NotReady
+from include.publishers.deliveries import KlaviyoDelivery
+from include.staging import read_json, write_json
+from klaviyo.client import Client
+from vendor_http.errors import FateUnknown, Invalid, Unreachable
+from vendor_http.retry import Retry
+
+MALFORMED = "malformed"
+"""Reason: Klaviyo refused the profile before its job began."""
+UNNAMED = "import_error_unnamed"
+"""Reason: Klaviyo counts more failures in the job than its list of import errors names."""
+MOST_MALFORMED = 20
+"""More profiles of one job that are refused alone: the mistake is not theirs."""
+MOST_NAMED = 500
+"""More profiles of one job that are refused by name."""
+RUNNING = ("queued", "processing")
+_POINTER = re.compile(r"/data/attributes/profiles/data/(\d+)(?:/|$)")
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WriteBack:
+    """The jobs of one part."""
+
+    client: Client
+    part: Part
+    settings: KlaviyoDelivery
+    retry: Retry
+
+    def send(self) -> list[str]:
+        """Send what was not sent yet; gives the ids of all jobs that are not settled.
+
+        Raises:
+            Invalid: Klaviyo refuses jobs for a reason that is not their profiles'.
+            VendorError: what Klaviyo answered at last; what was sent is noted.
+        """
+        for job in self._cuts():
+            self._send(job["first"], job["end"], {str(row): TOO_LONG for row in job["long"]})
+        return [note["job"] for note in self._notes() if note["state"] == "sent"]
+
+    def settle(self) -> list[str]:
+        """Ask what became of the jobs that were sent; gives the ids of those that still run.
+
+        Raises:
+            NotReady: a job was cancelled; the next try sends it again.
+            VendorError: what Klaviyo answered at last.
+        """
+        running = []
+        for note in self._notes():
+            if note["state"] != "sent":
+                continue
+            job = self.client.import_job(note["job"])
+            if job.status in RUNNING:
+                running.append(job.id)
+            elif job.status == "complete":
+                refused = self._import_errors(note, job.failed) if job.failed else {}
+                self._note({**note, "state": "done", "refused": note["refused"] | refused})
+            else:
+                self._note({**note, "state": "sending", "job": None})
+                raise NotReady(
+                    f"Klaviyo says {job.status} of import job {job.id} ({job.completed:,} of {job.total:,} profiles "
+                    "done). The other jobs stay as they are; the next try sends this one again."
+                )
+        return running
+
+    def refused(self) -> Iterator[tuple[int, str]]:
+        """Rows of the changes that were not taken, with the reasons."""
+        for note in self._notes():
+            for row, reason in note["refused"].items():
+                yield int(row), reason
+
+    def _cuts(self) -> list[dict[str, Any]]:
+        path = self.part.folder / "jobs.json"
+        if not path.exists():
+            cuts = cut(changes(self.part), self.settings)
+            write_json(path, {"jobs": [{"first": first, "end": end, "long": long} for first, end, long in cuts]})
+        return list(read_json(path)["jobs"])
+
+    def _send(self, first: int, end: int, refused: dict[str, str]) -> dict[str, str]:
+        """Send these rows but those already refused; gives who is refused in the end."""
+        path = self._path(first, end)
+        note: dict[str, Any] = {"first": first, "end": end, "job": None, "refused": refused}
+        note = read_json(path) if path.exists() else note
+        if note.get("state") in ("sent", "done"):
+            return dict(note["refused"])
+        if note.get("state") == "split":
+            return self._halves(note)
+        while True:
+            rows, body = self._body(first, end, note["refused"])
+            note |= {"state": "sending", "sha256": hashlib.sha256(body).hexdigest()}
+            self._note(note)
+            if not rows:
+                self._note({**note, "state": "done"})
+                return dict(note["refused"])
+            try:
+                job = self._create(body)
+            except Invalid as error:
+                named = _named(error, rows)
+                if not named:
+                    return self._divide(note, rows, error)
+                log.warning("import job refused for %d of its %d profiles; they are set aside", len(named), len(rows))
+                note["refused"] = note["refused"] | named
+                if sum(reason == MALFORMED for reason in note["refused"].values()) > MOST_NAMED:
+                    self._forget(first, end)
+                    raise
+                continue
+            self._note({**note, "state": "sent", "job": job})
+            return dict(note["refused"])
+
+    def _divide(self, note: dict[str, Any], rows: list[int], error: Invalid) -> dict[str, str]:
+        """Klaviyo names nobody: halve the job until the malformed profile stands alone."""
+        if len(rows) == 1:
+            refused = note["refused"] | {str(rows[0]): MALFORMED}
+            self._note({**note, "state": "done", "refused": refused})
+            return dict(refused)
+        middle = rows[len(rows) // 2]
+        self._note({**note, "state": "split", "middle": middle, "asked": note["refused"], "refused": {}})
+        found = self._halves(read_json(self._path(note["first"], note["end"])))
+        if sum(reason == MALFORMED for reason in found.values()) > MOST_MALFORMED:
+            self._forget(note["first"], note["end"])
+            raise error
+        return found
+
+    def _forget(self, first: int, end: int) -> None:
+        """The mistake was not the profiles': a try after it was mended sends them again."""
+        for note in self._notes():
+            if first <= note["first"] and note["end"] <= end and not note["job"]:
+                self._path(note["first"], note["end"]).unlink()
+
+    def _halves(self, note: dict[str, Any]) -> dict[str, str]:
+        first, middle, end = note["first"], note["middle"], note["end"]
+        asked = note["asked"].items()
+        left = self._send(first, middle, {row: reason for row, reason in asked if int(row) < middle})
+        return left | self._send(middle, end, {row: reason for row, reason in asked if int(row) >= middle})
+
+    def _body(self, first: int, end: int, refused: dict[str, str]) -> tuple[list[int], bytes]:
+        rows, profiles = [], []
+        for change in changes(self.part, first, end):
+            if str(change.row) not in refused:
+                rows.append(change.row)
+                profiles.append(profile(change, self.settings))
+        return rows, job_body(profiles)
+
+    def _create(self, body: bytes) -> str:
+        def attempt(_number: int) -> str:
+            try:
+                return self.client.create_import_job(body)
+            except FateUnknown as error:
+                raise Unreachable(str(error), status=error.status) from error
+
+        return self.retry.run("import job", attempt)
+
+    def _import_errors(self, note: dict[str, Any], failed: int) -> dict[str, str]:
+        """Who was not imported, with Klaviyo's reason; if it does not name them all, nobody of the job counts."""
+        every = changes(self.part, note["first"], note["end"])
+        chosen = [change for change in every if str(change.row) not in note["refused"]]
+        names = {change.recipient: change.row for change in chosen}
+        rows = [change.row for change in chosen]
+        found: dict[str, str] = {}
+        for error in self.client.import_errors(note["job"]):
+            row = _row_of(error, rows, names)
+            if row is not None:
+                found[str(row)] = _reason(error)
+        if len(found) < failed:
+            found = {str(row): found.get(str(row), UNNAMED) for row in rows}
+        log.warning("import job %s: %d of %d profiles were set aside", note["job"], len(found), len(rows))
+        return found
+
+    def _path(self, first: int, end: int) -> Path:
+        return self.part.folder / "jobs" / f"{first:09d}-{end:09d}.json"
+
+    def _note(self, note: dict[str, Any]) -> None:
+        write_json(self._path(note["first"], note["end"]), note)
+
+    def _notes(self) -> list[dict[str, Any]]:
+        return [read_json(path) for path in sorted((self.part.folder / "jobs").glob("*.json"))]
+
+
+def _named(error: Invalid, rows: list[int]) -> dict[str, str]:
+    """The rows that the answer's JSON pointers name."""
+    places = {int(place) for place in _POINTER.findall(str(error))}
+    return {str(rows[place]): MALFORMED for place in sorted(places) if place < len(rows)}
+
+
+def _row_of(error: dict[str, Any], rows: list[int], names: dict[str, int]) -> int | None:
+    """The row an import error is about: by the payload Klaviyo gives back, else by its pointer."""
+    payload = error.get("original_payload")
+    payload = payload if isinstance(payload, dict) else {}
+    attributes = payload.get("attributes")
+    places = (payload, attributes if isinstance(attributes, dict) else {})
+    for name in ("id", "external_id", "email"):
+        for place in places:
+            if isinstance(place.get(name), str) and place[name] in names:
+                return names[place[name]]
+    source = error.get("source")
+    pointer = source.get("pointer") if isinstance(source, dict) else None
+    place_ = _POINTER.search(pointer) if isinstance(pointer, str) else None
+    return rows[int(place_[1])] if place_ and int(place_[1]) < len(rows) else None
+
+
+def _reason(error: dict[str, Any]) -> str:
+    """Klaviyo's code and title, as it names the mistake; never its detail, which quotes the profile."""
+    said = " ".join(str(error[key]) for key in ("code", "title") if error.get(key))
+    return re.sub(r"[^\w .,:'-]", " ", said)[:200] or "import_error"

@@ -1,0 +1,161 @@
+"""One part delivered to a newsletter platform: what everybody should have, what of it is sent, what is confirmed."""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from include.audience import user_sets
+from include.deliveries import changes
+from include.deliveries.changes import CLEARED, DEFAULT, DEFAULT_SET, OWN, Part, Wanted
+from include.publishers.deliveries import KlaviyoDelivery, SmartEmailingDelivery
+from include.recommendations.layout import list_folder
+from include.staging import MANIFEST, read_json, staging_root, to_path
+
+SPARE_SECONDS = 600
+"""How much longer than its deadline a delivery keeps others from its part."""
+_PARTS = ("item_id", "url", "title", "image_link")
+Products = dict[str, list[dict[str, str | None]]]
+
+
+@dataclass(frozen=True)
+class Work:
+    """One part of one delivery: its settings, the batch, and the notes it keeps."""
+
+    delivery: KlaviyoDelivery | SmartEmailingDelivery
+    batch: Path
+    part: Part
+    types: list[str]
+    whole_list: bool
+
+
+def work_of(
+    delivery: KlaviyoDelivery | SmartEmailingDelivery, publisher: str, batch: dict[str, Any], out: Path, number: int
+) -> Work:
+    """What is to be done with a part; ``out`` is the delivery's folder, of which the batch's name is the parent."""
+    folder = to_path(batch["uri"])
+    manifest = read_json(folder / MANIFEST)
+    part = Part(
+        folder=out / f"part-{number:03d}",
+        confirmed=confirmed_folder(publisher, delivery.name),
+        recon=list_folder(folder, batch["user_set"]),
+        number=number,
+        parts=len(manifest["parts"]),
+        batch=out.parent.name,
+    )
+    record = user_sets.load(staging_root(), publisher, batch["user_set"]).record
+    return Work(delivery, folder, part, _types(manifest, delivery.recommendation_types), not record["segment"])
+
+
+def confirmed_folder(publisher: str, delivery: str) -> Path:
+    """Where what a platform confirmed is kept."""
+    return staging_root() / publisher / "deliveries" / changes.CONFIRMED / delivery
+
+
+def prepare(work: Work) -> None:
+    """Take the part, find its changes, and note them as doubtful: from here on they may be sent.
+
+    Raises:
+        NotReady: another batch is being delivered to the same recipients.
+    """
+    changes.begin(work.part, _minutes(work.delivery) * 60 + SPARE_SECONDS)
+    changes.compare(work.part, _wanted(work), _for_those_who_left(work))
+    changes.doubt(work.part)
+
+
+def finish(work: Work, refused: Iterable[tuple[int, str]]) -> dict[str, int]:
+    """All is settled: confirm it, and give the part free."""
+    figures = changes.confirm(work.part, refused)
+    changes.release(work.part)
+    return figures
+
+
+def deliver_contacts(work: Work) -> dict[str, int]:
+    """SmartEmailing: send the changes call by call; a retry goes on behind the last call that was settled."""
+    from smartemailing.hooks import SmartEmailingHook
+    from smartemailing.write_back import write_back as write_contacts
+
+    assert isinstance(work.delivery, SmartEmailingDelivery)
+    prepare(work)
+    client = SmartEmailingHook(work.delivery.connection).client
+    return finish(work, write_contacts(client, work.part, work.delivery))
+
+
+def _minutes(delivery: KlaviyoDelivery | SmartEmailingDelivery) -> float:
+    return delivery.deadline_minutes if isinstance(delivery, KlaviyoDelivery) else 60.0
+
+
+def _wanted(work: Work) -> Iterator[Wanted]:
+    """Everybody of the part, by id; and, with part 0, the default set's own profile."""
+    from include.deliveries.rows import open_part
+
+    part, on_absent = work.part, work.delivery.on_absent
+    instead = {"default": DEFAULT, "clear": CLEARED, "keep": OWN}[on_absent]
+    with open_part(work.batch, part.recon, part.number, work.delivery.recommendation_types) as rows:
+        default_set = _blocks(rows.default_set.to_pylist())
+        own = (row for batch in rows.own() for row in batch.to_pylist())
+        for (user, recipient), group in groupby(own, itemgetter("auth_user_id", "recipient")):
+            yield Wanted(user, recipient, OWN, _fields(work, _blocks(list(group)), default_set))
+        fields = _fields(work, {}, default_set)
+        state = instead if on_absent != "default" or default_set else CLEARED
+        for batch in rows.others():
+            for row in batch.to_pylist():
+                yield Wanted(row["auth_user_id"], row["recipient"], state, fields)
+    if part.number == 0 and default_set and isinstance(work.delivery, KlaviyoDelivery):
+        from include.deliveries.klaviyo import DEFAULT_PROFILE
+
+        yield Wanted(DEFAULT_PROFILE, DEFAULT_PROFILE, DEFAULT_SET, _fields(work, default_set, {}))
+
+
+def _for_those_who_left(work: Work) -> Wanted | None:
+    """What recipients of earlier lists get; None: nothing, or the list is a campaign's own and nobody left."""
+    from include.deliveries.rows import open_part
+
+    on_absent = work.delivery.on_absent
+    if on_absent == "keep" or not work.whole_list:
+        return None
+    with open_part(work.batch, work.part.recon, work.part.number, work.delivery.recommendation_types) as rows:
+        default_set = _blocks(rows.default_set.to_pylist())
+    state = DEFAULT if on_absent == "default" and default_set else CLEARED
+    return Wanted("", "", state, _fields(work, {}, default_set))
+
+
+def _fields(work: Work, own: Products, default_set: Products) -> dict[str, str]:
+    if isinstance(work.delivery, KlaviyoDelivery):
+        from include.deliveries.klaviyo import properties_of
+
+        return properties_of(own, default_set, work.types, work.delivery)
+    from include.deliveries.smartemailing import fields_of
+
+    return fields_of(own, default_set, work.types, work.delivery)
+
+
+def _types(manifest: dict[str, Any], wanted: list[str] | None) -> list[str]:
+    """The recommendation types of the batch that the delivery wants."""
+    names = sorted({*manifest["types"], *(manifest["default"] or {}).get("types", [])})
+    return [name for name in names if wanted is None or name in wanted]
+
+
+def _blocks(rows: list[dict[str, Any]]) -> Products:
+    blocks: Products = {}
+    for row in rows:
+        product = {"id" if name == "item_id" else name: row[name] for name in _PARTS}
+        blocks.setdefault(row["recommendation_type"], []).append(product)
+    return blocks
+
+
+def write_back(work: Work, client: Any) -> Any:
+    """The import jobs of the part."""
+    from klaviyo.write_back import WriteBack
+    from vendor_http.retry import Retry
+
+    assert isinstance(work.delivery, KlaviyoDelivery)
+    return WriteBack(client, work.part, work.delivery, Retry())
+
+
+def deadline_of(work: Work) -> float:
+    """When the jobs of this try must be through, in epoch seconds."""
+    return time.time() + _minutes(work.delivery) * 60
