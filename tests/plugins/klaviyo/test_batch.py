@@ -107,7 +107,7 @@ class Shop:
         patch.setenv("AIRFLOW_CONN_KLAVIYO_TEST", json.dumps(connection))
         (publishers / "shop.yaml").write_text(PUBLISHER)
 
-    def accepted(self, run: str, users: Any = range(20)) -> Any:
+    def accepted(self, run: str, users: Any = range(20), people: Any = None) -> Any:
         from include.audience import user_sets
         from include.audience.build import build_audience
         from include.audience.guard import judge
@@ -117,7 +117,7 @@ class Shop:
         from luigisbox.uploads import record_users
 
         folder = self.root / "shop" / "audience" / run
-        rows = [(f"c{user}", f"k{user}") for user in users]
+        rows = people or [(f"c{user}", f"k{user}") for user in users]
         write_rows([rows], ["auth_user_id", "recipient"], ["auth_user_id"], ["recipient"], folder / "raw", 0)
         build_audience(folder, load_publisher("shop").audience, datetime.now(UTC))
         anything = dict.fromkeys((name for name in Guard.model_fields if name.endswith("_percent")), 100)
@@ -408,3 +408,42 @@ def test_killed_while_reading_it_reads_again(shop: Shop) -> None:
 def _environment() -> dict[str, str]:
     root = Path(__file__).resolve().parents[3]
     return {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'plugins'}"}
+
+
+def test_against_the_stand_in_with_its_dirt(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages, filters and limits of the real interface; then coverage, as of any other batch."""
+    import requests
+
+    from include.audience import user_sets
+    from include.publishers.config import load_publisher
+    from include.recommendations import coverage
+    from include.sandbox.fill import fill_klaviyo
+    from include.sandbox.server import running
+    from klaviyo.client import Client
+    from klaviyo.connections import Settings
+
+    with running(tmp_path / "box") as box:
+        fill_klaviyo(tmp_path / "box", 300)
+        connection = {"conn_type": "klaviyo", "host": box.url, "password": "pk_sandbox"}
+        monkeypatch.setenv("AIRFLOW_CONN_KLAVIYO_TEST", json.dumps(connection))
+        with Client(Settings(box.url, "pk_sandbox")) as client:
+            rows = [row for page in client.profiles("list:LIST01", fields=["external_id"]) for row in page.rows]
+        ids = {row["attributes"]["external_id"]: row["id"] for row in rows if row["attributes"]["external_id"]}
+        ids.pop("default", None)
+        people = [(user, key) for user, key in ids.items() if user == user.strip() and len(user) < 200]
+        user_set = shop.accepted("one", people=people)
+
+        def publish(_: int) -> None:
+            requests.post(f"{box.url}/_sandbox/klaviyo/publish", json={"types": {TYPE: 2}}).raise_for_status()
+
+        result = Played(True, meanwhile=publish).run()
+        with pytest.raises(NoBatchInTime):
+            Played(True, run_id="scheduled__2", since=soon(0), deadline=soon(0.6)).run()
+    settings, folder = load_publisher("shop"), to_path(result["uri"])
+    figures = coverage.reconcile(
+        folder, user_sets.load(shop.root, "shop", user_set.name), settings.batch, settings.coverage
+    )
+    coverage.check(figures)
+    assert 0.6 * len(people) < result["users"] < len(people)
+    assert figures["personalised"] == result["users"]
+    assert read_json(folder / "manifest.json")["default"]["rows"] == 2

@@ -6,6 +6,7 @@ nothing but the event.
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -129,6 +130,18 @@ def test_json_batches_too(shop: Any, deferrable: bool) -> None:
     shop.sent("one", "u1", "u2")
     shop.box.publish()
     assert Played(deferrable).run()["users"] == 2
+
+
+def test_the_collections_of_smartemailing_from_a_file(shop: Any, tmp_path: Path) -> None:
+    product = {"id": "1", "url": "https://x.example/1?recommendation_id=7", "title": "One", "image_link": None}
+    lines = [{"id": user, "data": {"mail-recommender-1": [product]}} for user in ("u1", "u2", "default")]
+    shop.accepted("one", "u1", "u2")
+    path = tmp_path / "collection.json"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    os.utime(path, (time.time() + 5,) * 2)
+    shop.configure(form="json", link=path.as_uri(), connection="")
+    result = Played(True).run()
+    assert (result["outcome"], result["users"], result["rows"]) == ("fresh", 2, 2)
 
 
 class NewList:
