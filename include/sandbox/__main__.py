@@ -4,6 +4,7 @@ import argparse
 import logging
 import signal
 import sys
+from dataclasses import fields
 from datetime import date
 from pathlib import Path
 
@@ -42,22 +43,36 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _greeting(parts: Parts, url: str) -> str:
     settings = parts.settings
-    key = DEFAULT_PRIVATE_KEY if settings.private_key == DEFAULT_PRIVATE_KEY else "(the one that you set)"
     return "\n".join(
         (
-            f"Sandbox of Luigi's Box at {url}",
+            f"Sandbox of Luigi's Box, Klaviyo and SmartEmailing at {url}",
             f"  health       {url}/health",
+            "Luigi's Box, below /v1",
             f"  tracker      {settings.tracker}",
-            f"  private key  {key}",
+            f"  private key  {_shown(settings, 'private_key')}",
             f"  result link  {parts.publisher.base_url}/batches/{settings.tracker}.xml (or .json)",
-            f"  state        {settings.state}",
+            "Klaviyo, below /api",
+            f"  API key      {_shown(settings, 'klaviyo_key')}",
+            "SmartEmailing, below /api/v3",
+            f"  user name    {settings.smartemailing_user}",
+            f"  API key      {_shown(settings, 'smartemailing_key')}",
+            "Fill both with customers",
+            f"  python -m include.sandbox.fill --state {settings.state} --klaviyo 1000 --smartemailing 1000",
+            f"State, for all of them: {settings.state}",
             "Ctrl-C stops it.",
         )
     )
 
 
+def _shown(settings: Settings, name: str) -> str:
+    """A key, if it is the one that everybody may know."""
+    key: str = getattr(settings, name)
+    usual = {field.name: field.default for field in fields(Settings)}[name]
+    return key if key == usual else "(the one that you set)"
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m include.sandbox", description="A local stand-in for Luigi's Box.")
+    parser = argparse.ArgumentParser(prog="python -m include.sandbox", description="A local stand-in for the vendors.")
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     add("--port", type=int, default=8090, help="port to listen on; 0 finds a free one (default: %(default)s)")
@@ -83,6 +98,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--link-basic", metavar="USER:PASSWORD", help="the result link demands HTTP basic credentials")
     add("--link-bearer", metavar="TOKEN", help="the result link demands this bearer token")
     add("--link-header", metavar="NAME: VALUE", help="the result link demands this header")
+    add("--klaviyo-key", metavar="KEY", help="Klaviyo's private API key (default: pk_sandbox)")
+    add("--klaviyo-burst", type=int, metavar="N", help="requests for profiles a second (default: 75)")
+    add("--klaviyo-steady", type=int, metavar="N", help="requests for profiles a minute (default: 700)")
+    add("--klaviyo-job-seconds", type=float, metavar="SECONDS", help="how long an import job takes (default: 1)")
+    add("--smartemailing-user", metavar="NAME", help="SmartEmailing's user name (default: sandbox)")
+    add("--smartemailing-key", metavar="KEY", help="SmartEmailing's API key (default: sandbox_key)")
     add("--memory-limit", metavar="SIZE", help="memory for computing a batch (default: 1GB)")
     return parser
 
