@@ -1,7 +1,13 @@
-"""One part's delivery in a process of its own, to be killed: ``python writer.py URL FOLDER COUNT ROUND``."""
+"""One part's delivery in a process of its own: ``python writer.py URL FOLDER COUNT BATCH [CALLS SECONDS]``.
+
+With the last two it is killed so many seconds after so many calls began, wherever it is by then.
+"""
 
 import json
+import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +16,7 @@ import pyarrow.parquet as pq
 
 from include.deliveries import changes
 from include.publishers.deliveries import SmartEmailingDelivery
-from smartemailing.client import Client
+from smartemailing.client import Client, Imported
 from smartemailing.connections import Settings
 from smartemailing.write_back import write_back
 
@@ -40,7 +46,21 @@ def wanted(count: int, batch: str) -> Iterator[changes.Wanted]:
         yield changes.Wanted(user, email, changes.OWN, {FIELD: value})
 
 
-def main(url: str, root: Path, count: int, batch: str) -> None:
+def killed_after(client: Client, calls: int, seconds: float) -> None:
+    """Kill this process from a second thread, in the middle of whatever the first one does."""
+    importing, began = client.import_contacts, 0
+
+    def counting(body: bytes) -> Imported:
+        nonlocal began
+        began += 1
+        if began == calls:
+            threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        return importing(body)
+
+    client.import_contacts = counting  # type: ignore[method-assign]
+
+
+def main(url: str, root: Path, count: int, batch: str, *kill: str) -> None:
     """Deliver the batch, or what is left of it, and print the figures."""
     delivery = SmartEmailingDelivery(name="contacts", kind="smartemailing", fields={"a": int(FIELD)}, call_contacts=25)
     part = part_of(root, count, batch)
@@ -48,10 +68,12 @@ def main(url: str, root: Path, count: int, batch: str) -> None:
     changes.compare(part, wanted(count, batch))
     changes.doubt(part)
     with Client(Settings(url, "sandbox", "sandbox_key", pause_seconds=0.003)) as client:
+        if kill:
+            killed_after(client, int(kill[0]), float(kill[1]))
         refused = write_back(client, part, delivery)
     print(json.dumps(changes.confirm(part, refused)))  # noqa: T201
     changes.release(part)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])
