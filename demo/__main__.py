@@ -1,6 +1,7 @@
-"""The main job on real data: ``python -m demo``. Warehouse → sandbox → Airflow → backfill → campaign → deliveries.
+"""The main job on real data: ``python -m demo``. Warehouse → sandbox → Airflow → backfill → campaigns → deliveries.
 
-Every step is what a shop would do: a backfill of the year's purchases, a campaign triggered through Airflow's REST API.
+Every step is what a shop would do: a backfill of the year's purchases, a campaign triggered through Airflow's REST API,
+and a second newsletter (``demo.klaviyo``), whose campaign is scheduled in Klaviyo and starts its run by itself.
 The outputs and ``summary.json`` lie in ``build/demo``. The exit code is 0 only if every step and every sum held.
 """
 
@@ -20,7 +21,7 @@ from zoneinfo import ZoneInfo
 
 import requests
 
-from demo import warehouse
+from demo import klaviyo, warehouse
 from demo.airflow import DONE, Api, environment, prepare_database, wait_until
 from demo.processes import DemoError, free_port, started
 from demo.progress import Progress
@@ -29,7 +30,14 @@ from include.staging import PROJECT_ROOT
 
 CAMPAIGN_SQL = PROJECT_ROOT / "include" / "sql" / "demo_campaign_audience.sql"
 CAMPAIGN_RUN = "campaign-13"
-DAGS = {"audience__demo", "past_transactions__demo", "recommendations__demo", "campaign"}
+DAGS = {
+    "audience__demo",
+    "past_transactions__demo",
+    "recommendations__demo",
+    "campaign",
+    klaviyo.HISTORY,
+    klaviyo.WATCHER,
+}
 TODAY = "2018-01-01"
 """The day after the data's year: the sandbox recommends to those who bought in the six months before."""
 SHOP_ZONE = ZoneInfo("America/New_York")
@@ -38,11 +46,12 @@ SHOP_ZONE = ZoneInfo("America/New_York")
 
 @dataclass(frozen=True)
 class World:
-    """The running demo: where things lie and how to reach them."""
+    """The running demo: where things lie and how to reach them; ``klaviyo`` is the second publisher's sandbox."""
 
     folder: Path
     airflow: Api
     sandbox: str
+    klaviyo: str
     progress: Progress
     shop: dict[str, Any]
 
@@ -50,19 +59,21 @@ class World:
 @contextmanager
 def world(folder: Path, progress: Progress) -> Iterator[World]:
     """Warehouse, sandbox and Airflow, running while the block lasts and gone after it."""
-    for old in ("airflow", "staging", "sandbox"):
+    for old in ("airflow", "staging", "sandbox", "sandbox-klaviyo"):
         shutil.rmtree(folder / old, ignore_errors=True)
     (folder / "summary.json").unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     shop = warehouse.build(folder / "warehouse.sqlite")
     progress.step(f"warehouse: {shop['purchases']:,} purchases in {shop['baskets']:,} baskets, SQLite")
-    sandbox_port, airflow_port = free_port(), free_port()
+    sandbox_port, klaviyo_port, airflow_port = free_port(), free_port(), free_port()
     with ExitStack() as stack:
-        sandbox = f"http://127.0.0.1:{sandbox_port}"
-        stack.enter_context(started(_sandbox_command(folder, sandbox_port), {}, folder / "sandbox.log"))
-        wait_until(f"sandbox at {sandbox} (see {folder}/sandbox.log)", lambda: _answers(f"{sandbox}/health"), 30)
+        sandbox = _sandbox(stack, folder / "sandbox", sandbox_port, "1234-5678")
         progress.step(f"sandbox of Luigi's Box at {sandbox}")
-        settings = environment(folder / "airflow", airflow_port, folder / "staging", _connections(folder, sandbox_port))
+        profiles = klaviyo.fill(folder)
+        other = _sandbox(stack, folder / "sandbox-klaviyo", klaviyo_port, klaviyo.TRACKER)
+        progress.step(f"sandbox of a second tracker, and of Klaviyo with {profiles:,} profiles, at {other}")
+        connections = _connections(folder, sandbox_port) | klaviyo.connections(klaviyo_port)
+        settings = environment(folder / "airflow", airflow_port, folder / "staging", connections)
         prepare_database(folder / "airflow")
         log = folder / "airflow.log"
         standalone = stack.enter_context(started([sys.executable, "-m", "airflow", "standalone"], settings, log))
@@ -74,9 +85,10 @@ def world(folder: Path, progress: Progress) -> Iterator[World]:
         airflow.log_in()
         wait_until(f"the DAGs (see {log})", lambda: airflow.dags() >= DAGS, 120)
         airflow.add_pool("luigisbox", 1, "Uploads to Luigi's Box, one at a time")
+        airflow.add_pool("klaviyo", 2, "Reads from Klaviyo: all share the account's quota")
         progress.step(f"Airflow at {airflow.url}: scheduler, triggerer and LocalExecutor are healthy")
         try:
-            yield World(folder, airflow, sandbox, progress, shop)
+            yield World(folder, airflow, sandbox, other, progress, shop)
         finally:
             progress.step("stopping Airflow and the sandbox; this takes some seconds")
 
@@ -88,12 +100,17 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _sandbox_command(folder: Path, port: int) -> list[str]:
-    return [
-        *(sys.executable, "-m", "include.sandbox", "--port", str(port), "--state", str(folder / "sandbox")),
+def _sandbox(stack: ExitStack, state: Path, port: int, tracker: str) -> str:
+    """Start a sandbox; gives its address."""
+    command = [
+        *(sys.executable, "-m", "include.sandbox", "--port", str(port), "--state", str(state), "--tracker", tracker),
         *("--publish-after", "8", "--today", TODAY, "--types", "mail-basket=8,mail-discovery=4"),
-        *("--catalogue", str(folder / "catalogue.csv")),
+        *("--catalogue", str(state.with_name("catalogue.csv"))),
     ]
+    address, log = f"http://127.0.0.1:{port}", state.with_suffix(".log")
+    stack.enter_context(started(command, {}, log))
+    wait_until(f"sandbox at {address} (see {log})", lambda: _answers(f"{address}/health"), 30)
+    return address
 
 
 def _connections(folder: Path, sandbox_port: int) -> dict[str, dict[str, Any]]:
@@ -111,11 +128,12 @@ def _connections(folder: Path, sandbox_port: int) -> dict[str, dict[str, Any]]:
 
 
 def send_history(world: World, months: int) -> None:
-    """Backfill the purchases of the year's last months, one interval a month."""
+    """Backfill the purchases of the year's last months, one interval a month; the second tracker gets half a year."""
     dag, first = "past_transactions__demo", datetime(2017, 13 - months, 1, tzinfo=SHOP_ZONE)
     # The scheduler leaves a paused DAG alone, so it cannot meet a backfill that is only half created.
     world.airflow.backfill(dag, first, datetime(2017, 12, 31, tzinfo=SHOP_ZONE), parallel=3)
     world.airflow.unpause(dag)
+    other = klaviyo.send_history(world.airflow, datetime(2017, max(7, 13 - months), 1, tzinfo=SHOP_ZONE))
     began = time.monotonic()
 
     def finished() -> bool:
@@ -124,36 +142,50 @@ def send_history(world: World, months: int) -> None:
         world.progress.show(f"past transactions: {states['success']} of {months} months sent")
         if states["failed"]:
             raise DemoError(f"a run of {dag} failed. {last_error(world.folder / 'airflow' / 'logs', dag)}")
-        return states["success"] == months
+        return states["success"] == months and other()
 
     wait_until("the backfill", finished, 600)
-    world.progress.step(f"past transactions: a backfill of {months} monthly runs, {time.monotonic() - began:.0f} s")
+    world.progress.step(
+        f"past transactions: a backfill of {months} monthly runs, and one run for the second tracker, "
+        f"{time.monotonic() - began:.0f} s"
+    )
 
 
-def send_campaign(world: World) -> set[tuple[str, str]]:
-    """Trigger the campaign and watch it; returns every (task, state) that was seen."""
+def send_campaigns(world: World) -> dict[str, set[tuple[str, str]]]:
+    """Trigger campaign 13 and schedule a newsletter in Klaviyo; watch the two runs.
+
+    Returns:
+        every (task, state) that was seen, by run id.
+    """
     world.airflow.unpause("campaign")
+    klaviyo.schedule_campaign(world.klaviyo)
+    world.airflow.unpause(klaviyo.WATCHER)
+    world.airflow.reparse(klaviyo.WATCHER)
     conf = {"publisher": "demo", "audience_sql": CAMPAIGN_SQL.read_text("utf-8")}
     world.airflow.trigger("campaign", CAMPAIGN_RUN, conf)
-    began, seen = time.monotonic(), set[tuple[str, str]]()
+    began, seen, done = time.monotonic(), dict[str, set[tuple[str, str]]](), set[str]()
 
     def finished() -> bool:
-        tasks = world.airflow.tasks("campaign", CAMPAIGN_RUN)
-        seen.update((task["task_id"], task["state"]) for task in tasks)
-        active = sorted({f"{task['task_id']} {task['state']}" for task in tasks if task["state"] in ACTIVE})
-        world.progress.show(f"campaign 13: {', '.join(active) or 'between two tasks'}")
-        run = next(run for run in world.airflow.runs("campaign") if run["dag_run_id"] == CAMPAIGN_RUN)
-        if run["state"] == "failed":
-            bad = sorted({task["task_id"] for task in tasks if task["state"] == "failed"})
-            why = last_error(world.folder / "airflow" / "logs", "campaign")
-            raise DemoError(f"the campaign failed in {', '.join(bad)}. {why}")
-        return run["state"] in DONE
+        runs = {run["dag_run_id"]: run["state"] for run in world.airflow.runs("campaign")}
+        for run_id in runs.keys() - done:
+            tasks = world.airflow.tasks("campaign", run_id)
+            seen.setdefault(run_id, set()).update((task["task_id"], task["state"]) for task in tasks)
+            active = sorted({f"{task['task_id']} {task['state']}" for task in tasks if task["state"] in ACTIVE})
+            world.progress.show(f"{run_id}: {', '.join(active) or 'between two tasks'}")
+            if runs[run_id] == "failed":
+                bad = sorted({task["task_id"] for task in tasks if task["state"] == "failed"})
+                why = last_error(world.folder / "airflow" / "logs", "campaign")
+                raise DemoError(f"{run_id} failed in {', '.join(bad)}. {why}")
+            if runs[run_id] in DONE:
+                done.add(run_id)
+                world.progress.step(f"{run_id}: done, {time.monotonic() - began:.0f} s")
+        return len(done) == CAMPAIGNS
 
-    wait_until("the campaign", finished, 600)
-    world.progress.step(f"campaign 13: done, {time.monotonic() - began:.0f} s")
+    wait_until("the campaigns", finished, 600)
     return seen
 
 
+CAMPAIGNS = 2
 ACTIVE = {"queued", "running", "deferred", "up_for_retry"}
 
 
@@ -171,12 +203,15 @@ def run(folder: Path, months: int = 12, stay: bool = False) -> dict[str, Any]:
     progress = Progress()
     with world(folder, progress) as running:
         send_history(running, months)
-        seen = send_campaign(running)
-        figures = summary(running.airflow, CAMPAIGN_RUN, running.sandbox, running.shop, seen, folder)
+        seen = send_campaigns(running)
+        figures = summary(running.airflow, CAMPAIGN_RUN, running.sandbox, running.shop, seen[CAMPAIGN_RUN], folder)
+        figures["klaviyo"] = klaviyo.figures(running.airflow, running.klaviyo, seen, folder)
         figures["seconds"] = round(progress.seconds, 1)
         check(figures)
+        klaviyo.check(figures["klaviyo"])
         write(folder / "summary.json", figures)
         print(table(figures, folder))
+        print(klaviyo.table(figures["klaviyo"]))
         if stay:
             _stay(running)
     return figures

@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from demo import __main__ as demo
+from demo import klaviyo
 from demo.progress import Progress
 from demo.report import check, summary, table
 
@@ -44,8 +45,10 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         demo.send_history(running, MONTHS)
         fault = {"fault": "503", "times": 6, "path": "/v1/recommender/batching"}
         requests.post(f"{running.sandbox}/_sandbox/faults", json=fault, timeout=10).raise_for_status()
-        seen = demo.send_campaign(running)
+        runs = demo.send_campaigns(running)
+        seen = runs[demo.CAMPAIGN_RUN]
         figures = summary(running.airflow, demo.CAMPAIGN_RUN, running.sandbox, running.shop, seen, folder)
+        figures["klaviyo"] = klaviyo.figures(running.airflow, running.klaviyo, runs, folder)
         figures["seconds"] = progress.seconds
         tries = {task["task_id"]: task["try_number"] for task in running.airflow.tasks("campaign", demo.CAMPAIGN_RUN)}
     return {"figures": figures, "seen": seen, "tries": tries, "folder": folder, "alive": alive}
@@ -59,6 +62,16 @@ def count(sql: str) -> Any:
 
 def test_every_sum_holds(outcome: dict[str, Any]) -> None:
     check(outcome["figures"])
+
+
+def test_the_newsletter_that_klaviyo_started_went_back_into_its_profiles(outcome: dict[str, Any]) -> None:
+    figures = outcome["figures"]["klaviyo"]
+    klaviyo.check(figures)
+    households = count("SELECT count(DISTINCT household_id) FROM {transactions}")
+    assert figures["account"]["members"][f"segment:{klaviyo.SEGMENT}"] == households // 2
+    assert figures["audience"]["uploaded"] > 1000
+    shown = klaviyo.table(figures)
+    assert f"1. {figures['profile']['properties']['mail-basket'][0]['title']}" in shown
 
 
 def test_the_upload_was_retried_and_the_wait_deferred(outcome: dict[str, Any]) -> None:
