@@ -1,14 +1,14 @@
 """Profiles of a newsletter platform become a raw batch in the JSON shape, and are judged by what changed in them.
 
 Profiles come page by page in any order, some twice; they are staged as they come, held against the accepted list, and
-written in the order of the customers' ids: the same recommendations always give the same bytes, and so the same batch.
+written in an order of the customers' ids: the same recommendations always give the same bytes, and so the same batch.
 Profiles that are not in the list are counted, not used: recommendations were not asked for them.
 """
 
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -42,13 +42,19 @@ _STAGED = pa.schema(
     ]
 )
 _DIGESTS = pa.schema([("key", pa.string()), ("digest", pa.string())])
-_LISTED = """
+_BUCKET_USERS = 25_000
+"""Users that are sorted at once, with all that they carry; of the same list always the same ones."""
+_WANTED = """
+    CREATE TABLE wanted AS
     WITH kept AS (SELECT key, max(number) AS number FROM read_parquet($staged) GROUP BY key)
-    SELECT listed.auth_user_id, staged.key, staged.digest, staged.data
+    SELECT listed.auth_user_id, kept.number, md5_number_upper(listed.auth_user_id) % $buckets AS bucket
+    FROM kept JOIN read_parquet($ids) AS listed ON listed.recipient = kept.key
+"""
+_BUCKET = """
+    SELECT own.auth_user_id, staged.key, staged.digest, staged.data
     FROM read_parquet($staged) AS staged
-    JOIN kept ON kept.key = staged.key AND kept.number = staged.number
-    JOIN read_parquet($ids) AS listed ON listed.recipient = staged.key
-    ORDER BY listed.auth_user_id
+    JOIN (SELECT auth_user_id, number FROM wanted WHERE bucket = $bucket) AS own ON own.number = staged.number
+    ORDER BY own.auth_user_id
 """
 log = logging.getLogger(__name__)
 
@@ -111,9 +117,10 @@ def write_batch(
         BooksDoNotBalance: profiles do not add up.
     """
     raw, staged = work / "raw.json", work / "staged.parquet"
+    buckets = user_set.record["rows"] // _BUCKET_USERS + 1
     with open_engine(work / "engine") as engine:
         files = {"staged": str(staged), "ids": str(user_set.ids)}
-        listed, carrying = _write_lines(engine, files, raw, work / DIGESTS)
+        listed, carrying = _write_lines(engine, files, buckets, raw, work / DIGESTS)
         books = _books(engine, staged) | {"not_in_list": 0, "carrying": carrying, "without": listed - carrying}
         _write_problems(engine, staged, work / PROBLEMS)
     books["not_in_list"] = books["read"] - books["repeated"] - listed
@@ -134,20 +141,28 @@ def write_batch(
     return folder
 
 
-def _write_lines(engine: duckdb.DuckDBPyConnection, files: dict[str, str], raw: Path, digests: Path) -> tuple[int, int]:
+def _write_lines(
+    engine: duckdb.DuckDBPyConnection, files: dict[str, str], buckets: int, raw: Path, digests: Path
+) -> tuple[int, int]:
     """Users in the list, and how many of them carry recommendations."""
     listed = carrying = 0
-    reader: Any = engine.sql(_LISTED, params=files).to_arrow_reader(STAGED_ROWS)
     with raw.open("wb") as lines, pq.ParquetWriter(digests, _DIGESTS) as writer:
-        for batch in reader:
-            columns = batch.select(["key", "digest"])
-            writer.write_batch(columns.cast(_DIGESTS))
+        for batch in _in_order(engine, files, buckets):
+            writer.write_batch(batch.select(["key", "digest"]).cast(_DIGESTS))
             listed += batch.num_rows
             for user, data in zip(batch["auth_user_id"].to_pylist(), batch["data"].to_pylist(), strict=True):
                 if data is not None:
                     lines.write(_line(user, data))
                     carrying += 1
     return listed, carrying
+
+
+def _in_order(engine: duckdb.DuckDBPyConnection, files: dict[str, str], buckets: int) -> Iterator[pa.RecordBatch]:
+    """Bucket by bucket: all that the profiles carry would not fit into the engine's memory at once."""
+    engine.execute(_WANTED, {**files, "buckets": buckets}).fetchall()
+    for bucket in range(buckets):
+        of_bucket = {"staged": files["staged"], "bucket": bucket}
+        yield from engine.sql(_BUCKET, params=of_bucket).to_arrow_reader(STAGED_ROWS)
 
 
 def _line(user: str, data: bytes) -> bytes:
