@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import random
 import signal
 import sqlite3
@@ -254,54 +255,72 @@ def test_two_batches_do_not_write_the_same_part(shop: Shop) -> None:
 
 
 def test_killed_anywhere_nothing_is_lost(shop: Shop) -> None:
-    """A worker is killed again and again in the middle of a write-back; then one is left to finish."""
+    """A worker is killed in the middle of write-backs, twelve times; then one is left to finish."""
     shop.configure("job_profiles: 3, on_absent: clear")
-    listed = [f"u{n}" for n in range(60)]
     shop.deliver(shop.batch("zero", people(70), [f"u{n}" for n in range(70)]))
-    users = [User(f"u{n}", {"basket": products(2, start=n + 100 * (n % 2))}) for n in range(60)]
-    batch = shop.batch("one", [*users, people(0)[0]], listed)
-    (shop.root / "batch.json").write_text(json.dumps(batch))
-    chance, killed = random.Random(11), 0
-    while killed < 12:
-        child = subprocess.Popen([sys.executable, "-c", WORKER, str(shop.root / "batch.json")], stdout=subprocess.PIPE)
-        with child:
-            assert child.stdout
-            assert child.stdout.readline() == b"ready\n"
-            time.sleep(chance.random() * 0.5)
-            if child.poll() is None:
-                child.send_signal(signal.SIGKILL)
-                killed += 1
-            elif child.returncode == 0:
-                killed += 1  # it was through: clearing it again changes nothing either
+    listed = [f"u{n}" for n in range(60)]
+    batches = [(start, shop.batch(f"at-{start}", people(60, start), listed)) for start in range(100, 400, 10)]
+    chance, killed, through = random.Random(11), 0, 0
+    with subprocess.Popen(
+        [sys.executable, "-c", WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdin
+        assert parent.stdout
+        while killed < 12:
+            parent.stdin.write(json.dumps(batches[through][1]) + "\n")
+            parent.stdin.flush()
+            pid = int(parent.stdout.readline())
+            time.sleep(chance.random() * 0.4)
+            os.kill(pid, signal.SIGKILL)  # its parent has not reaped it yet, so the number is its own
+            parent.stdin.write("reap\n")
+            parent.stdin.flush()
+            state = int(parent.stdout.readline())
+            assert state in (0, signal.SIGKILL)
+            killed, through = killed + (state != 0), through + (state == 0)
+        parent.stdin.close()
+    start, batch = batches[through]
     figures = shop.deliver(batch)
     assert figures["recipients"] == figures["sent"] + figures["unchanged"] == 60
-    assert shop.found() == {
-        "default": ids(900, 1),
-        **{f"u{n}@shop.example": ids(n + 100 * (n % 2)) for n in range(60)},
-    }
+    wanted = {f"u{n}@shop.example": ids(start + n) for n in range(60)}
+    assert shop.found() == {"default": ids(900, 1), **wanted}
     assert shop.deliver(batch)["rows"] == 0
 
 
 WORKER = """
-import json, os, sys
+import json, os, sys, time
 from airflow.sdk.exceptions import TaskDeferred
+import include.deliveries.rows, klaviyo.hooks, klaviyo.client, klaviyo.write_back, klaviyo.triggers
 from pipeline import deliver, platforms
 from pipeline.deliver_operator import DeliverOperator
-import klaviyo.write_back, klaviyo.hooks, klaviyo.triggers, luigisbox.retries, include.deliveries.rows
-import time
 
-print("ready", flush=True)
-batch = json.load(open(sys.argv[1]))
 plan = {"publisher": "shop", "recommendation_types": None, "deliveries": ["profiles"]}
-for part in (0, 1):
-    make = lambda: DeliverOperator(task_id="d", item={"delivery": "profiles", "part": part}, plan=plan, batch=batch)
-    step = lambda: make().execute({})
-    while True:
+
+
+def work(batch):
+    for part in (0, 1):
+        make = lambda: DeliverOperator(task_id="d", item={"delivery": "profiles", "part": part}, plan=plan, batch=batch)
+        step = lambda: make().execute({})
+        while True:
+            try:
+                step()
+                break
+            except TaskDeferred as deferred:
+                time.sleep(0.06)
+                event = {"status": "done", "reason": "", "deadline": deferred.trigger.deadline}
+                step = lambda: make().resume({}, event=event)
+
+
+while line := sys.stdin.readline():
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        os.dup2(2, 1)  # what is logged is no answer
         try:
-            step()
-            break
-        except TaskDeferred as deferred:
-            time.sleep(0.1)
-            event = {"status": "done", "reason": "", "deadline": deferred.trigger.deadline}
-            step = lambda: make().resume({}, event=event)
+            work(json.loads(line))
+            code = 0
+        finally:
+            os._exit(code)
+    print(pid, flush=True)
+    sys.stdin.readline()
+    print(os.waitpid(pid, 0)[1], flush=True)
 """
