@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from include.deliveries.changes import DEFAULT_SET, Change
+from include.deliveries.changes import Change
+from include.deliveries.part import DEFAULT_SET
 from include.publishers.deliveries import KlaviyoDelivery
 
 TOO_LONG = "profile_too_long"

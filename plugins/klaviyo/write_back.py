@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from include.deliveries.changes import Part, changes
+from include.deliveries import claims
+from include.deliveries.changes import changes
 from include.deliveries.klaviyo import TOO_LONG, cut, job_body, profile
+from include.deliveries.part import Part
 from include.errors import NotReady
 from include.publishers.deliveries import KlaviyoDelivery
 from include.staging import read_json, write_json
 from klaviyo.client import Client
-from vendor_http.errors import FateUnknown, Invalid, Unreachable
+from vendor_http.errors import FateUnknown, Invalid, NotFound, Unreachable
 from vendor_http.retry import Retry
 
 MALFORMED = "malformed"
@@ -49,6 +51,7 @@ class WriteBack:
         """Send what was not sent yet; gives the ids of all jobs that are not settled.
 
         Raises:
+            Overtaken: a newer batch began.
             Invalid: Klaviyo refuses jobs for a reason that is not their profiles'.
             VendorError: what Klaviyo answered at last; what was sent is noted.
         """
@@ -161,6 +164,7 @@ class WriteBack:
 
     def _create(self, body: bytes) -> str:
         def attempt(_number: int) -> str:
+            claims.check(self.part)
             try:
                 return self.client.create_import_job(body)
             except FateUnknown as error:
@@ -194,9 +198,27 @@ class WriteBack:
         return [read_json(path) for path in sorted((self.part.folder / "jobs").glob("*.json"))]
 
 
+def overtaken_jobs(client: Client, part: Part) -> list[str]:
+    """Jobs of older batches that still run: they could be stored after this batch's.
+
+    Raises:
+        VendorError: what Klaviyo answered at last.
+    """
+    paths = [path for folder in claims.overtaken_folders(part) for path in sorted(folder.glob("jobs/*.json"))]
+    notes = (read_json(path) for path in paths)
+    return [note["job"] for note in notes if note["state"] == "sent" and _runs(client, note["job"])]
+
+
+def _runs(client: Client, job: str) -> bool:
+    try:
+        return client.import_job(job).status in RUNNING
+    except NotFound:
+        return False
+
+
 def _named(error: Invalid, rows: list[int]) -> dict[str, str]:
     """The rows that the answer's JSON pointers name."""
-    places = {int(place) for place in _POINTER.findall(str(error))}
+    places = {int(found[1]) for pointer in error.pointers if (found := _POINTER.match(pointer))}
     return {str(rows[place]): MALFORMED for place in sorted(places) if place < len(rows)}
 
 
@@ -212,7 +234,7 @@ def _row_of(error: dict[str, Any], rows: list[int], names: dict[str, int]) -> in
                 return names[place[name]]
     source = error.get("source")
     pointer = source.get("pointer") if isinstance(source, dict) else None
-    place_ = _POINTER.search(pointer) if isinstance(pointer, str) else None
+    place_ = _POINTER.match(pointer) if isinstance(pointer, str) else None
     return rows[int(place_[1])] if place_ and int(place_[1]) < len(rows) else None
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from include.deliveries import changes, custom, feed, rows
+from include.deliveries import books, claims, custom, feed, rows
 from include.errors import BooksDoNotBalance, ConfigError
 from include.publishers.config import load_publisher
 from include.publishers.deliveries import (
@@ -138,7 +138,7 @@ def _close_delivery(
         manifest = feed.finish(out, sorted(parts, key=lambda figures: int(figures["part"])))
         totals |= {key: manifest[key] for key in ("recipients", "personalised", "default", "nothing")}
     elif totals["kind"] in PLATFORMS:
-        totals |= changes.total(parts)
+        totals |= books.total(parts)
     if "recipients" not in totals:
         write_json(out / "manifest.json", totals)
         return totals
@@ -148,7 +148,7 @@ def _close_delivery(
             f"Nothing was announced. Clear the deliver tasks; if it stays, keep {out} and report it."
         )
     if totals["kind"] != "feed":
-        changes.forget_other_cuts(platforms.confirmed_folder(plan["publisher"], name), len(parts))
+        claims.forget_older(platforms.confirmed_folder(plan["publisher"], name), platforms.order_of(batch))
         write_json(out / "manifest.json", totals)
     return totals
 

@@ -1,5 +1,6 @@
 """The mapped task that does one delivery with one part of the batch; a platform's may wait without a worker."""
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from include.publishers.deliveries import KlaviyoDelivery
+
+
+log = logging.getLogger(__name__)
 
 
 class DeliverOperator(BaseOperator):
@@ -42,11 +46,12 @@ class DeliverOperator(BaseOperator):
             return deliver_part(self.plan, self.batch, self.item["delivery"], self.item["part"])
         work = self._work(delivery)
         platforms.prepare(work)
-        with self._client(delivery) as client:
-            jobs = platforms.write_back(work, client).send()
-        if jobs:
-            self._wait(delivery, jobs, platforms.deadline_of(work))
-        return self._settle(delivery, platforms.deadline_of(work))
+        return self._send(delivery, platforms.deadline_of(work))
+
+    def send(self, context: "Context", event: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Go on after the trigger's one event: no job of an older batch runs any more. Raises as ``resume``."""
+        delivery, event = self._after(context, event)
+        return self._send(delivery, event["deadline"])
 
     def resume(self, context: "Context", event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Go on after the trigger's one event, in a new process; the jobs are noted in the part's folder.
@@ -55,6 +60,10 @@ class DeliverOperator(BaseOperator):
             NotReady: jobs still run at the deadline; the next try goes on waiting for them.
             PipelineError: the event is missing or unknown, or the jobs cannot be looked at.
         """
+        delivery, event = self._after(context, event)
+        return self._settle(delivery, event["deadline"])
+
+    def _after(self, context: "Context", event: dict[str, Any] | None) -> "tuple[KlaviyoDelivery, dict[str, Any]]":
         delivery = self._klaviyo(context)
         if delivery is None or not event or event.get("status") not in ("done", "deadline", "error"):
             raise PipelineError(f"{self.task_id}: the trigger's event is {event!r}; expected done, deadline or error")
@@ -65,7 +74,25 @@ class DeliverOperator(BaseOperator):
                 f"{self._name()}: deadline_minutes ({delivery.deadline_minutes:g}) are over: {event['reason']} "
                 "What was sent is noted; the next try waits for the same jobs."
             )
-        return self._settle(delivery, event["deadline"])
+        return delivery, event
+
+    def _send(self, delivery: "KlaviyoDelivery", deadline: float) -> dict[str, Any]:
+        """Send what is not confirmed, but not before the jobs of an older batch are through."""
+        from klaviyo.write_back import overtaken_jobs
+        from pipeline import platforms
+
+        work = self._work(delivery)
+        with self._client(delivery) as client:
+            older = overtaken_jobs(client, work.part)
+            jobs = [] if older else platforms.write_back(work, client).send()
+        if older:
+            log.info(
+                "%s: %d import jobs of an older batch still run; nothing is sent before.", self._name(), len(older)
+            )
+            self._wait(delivery, older, deadline, "send")
+        if jobs:
+            self._wait(delivery, jobs, deadline)
+        return self._settle(delivery, deadline)
 
     def _settle(self, delivery: "KlaviyoDelivery", deadline: float) -> dict[str, Any]:
         """Confirm what the jobs did, or wait on."""
@@ -80,11 +107,11 @@ class DeliverOperator(BaseOperator):
         figures = platforms.finish(work, jobs.refused())
         return {"delivery": delivery.name, "kind": delivery.kind, "part": self.item["part"], **figures}
 
-    def _wait(self, delivery: "KlaviyoDelivery", jobs: list[str], deadline: float) -> None:
+    def _wait(self, delivery: "KlaviyoDelivery", jobs: list[str], deadline: float, then: str = "resume") -> None:
         from klaviyo.triggers import KlaviyoJobsTrigger
 
         trigger = KlaviyoJobsTrigger(delivery.connection, jobs, deadline, delivery.poll_seconds)
-        self.defer(trigger=trigger, method_name="resume")
+        self.defer(trigger=trigger, method_name=then)
 
     def _klaviyo(self, context: "Context") -> "KlaviyoDelivery | None":
         """The delivery, if it is Klaviyo's; the task gets its name in the grid."""

@@ -1,5 +1,6 @@
 """One part delivered to a newsletter platform: what everybody should have, what of it is sent, what is confirmed."""
 
+import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -9,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from include.audience import user_sets
-from include.deliveries import changes
-from include.deliveries.changes import CLEARED, DEFAULT, DEFAULT_SET, OWN, Part, Wanted
+from include.deliveries import books, changes, claims, confirmed
+from include.deliveries.changes import Wanted
+from include.deliveries.part import CLEARED, DEFAULT, DEFAULT_SET, OWN, Part
 from include.publishers.deliveries import KlaviyoDelivery, SmartEmailingDelivery
-from include.recommendations.layout import list_folder
+from include.recommendations.layout import ACCEPTED, list_folder
 from include.staging import MANIFEST, read_json, staging_root, to_path
 
-SPARE_SECONDS = 600
-"""How much longer than its deadline a delivery keeps others from its part."""
+CONFIRMED = "confirmed"
 _PARTS = ("item_id", "url", "title", "image_link")
 Products = dict[str, list[dict[str, str | None]]]
 
@@ -45,32 +46,47 @@ def work_of(
         number=number,
         parts=len(manifest["parts"]),
         batch=out.parent.name,
+        order=order_of(batch),
     )
     record = user_sets.load(staging_root(), publisher, batch["user_set"]).record
     return Work(delivery, folder, part, _types(manifest, delivery.recommendation_types), not record["segment"])
 
 
+def order_of(batch: dict[str, Any]) -> str:
+    """Sorts deliveries by age: by when the list was accepted, of one list by when a batch of its own was fetched.
+
+    A batch that only stands in for a late one was never accepted for the list; it is older than any of its own.
+    """
+    note = list_folder(to_path(batch["uri"]), batch["user_set"]) / ACCEPTED
+    fetched = str(read_json(note)["fetched_at"]) if note.exists() else ""
+    return f"{batch['user_set']}_{re.sub(r'[^0-9A-Za-z.]', '-', fetched)}"
+
+
 def confirmed_folder(publisher: str, delivery: str) -> Path:
     """Where what a platform confirmed is kept."""
-    return staging_root() / publisher / "deliveries" / changes.CONFIRMED / delivery
+    return staging_root() / publisher / "deliveries" / CONFIRMED / delivery
 
 
 def prepare(work: Work) -> None:
     """Take the part, find its changes, and note them as doubtful: from here on they may be sent.
 
     Raises:
-        NotReady: another batch is being delivered to the same recipients.
+        Overtaken: a newer batch began.
     """
-    changes.begin(work.part, _minutes(work.delivery) * 60 + SPARE_SECONDS)
+    claims.begin(work.part)
     changes.compare(work.part, _wanted(work), _for_those_who_left(work))
-    changes.doubt(work.part)
+    confirmed.doubt(work.part)
 
 
 def finish(work: Work, refused: Iterable[tuple[int, str]]) -> dict[str, int]:
-    """All is settled: confirm it, and give the part free."""
-    figures = changes.confirm(work.part, refused)
-    changes.release(work.part)
-    return figures
+    """All is settled: confirm it.
+
+    Raises:
+        Overtaken: a newer batch began.
+        BooksDoNotBalance: recipients went missing.
+    """
+    claims.check(work.part)
+    return books.settle(work.part, refused)
 
 
 def deliver_contacts(work: Work) -> dict[str, int]:
@@ -80,12 +96,9 @@ def deliver_contacts(work: Work) -> dict[str, int]:
 
     assert isinstance(work.delivery, SmartEmailingDelivery)
     prepare(work)
-    client = SmartEmailingHook(work.delivery.connection).client
-    return finish(work, write_contacts(client, work.part, work.delivery))
-
-
-def _minutes(delivery: KlaviyoDelivery | SmartEmailingDelivery) -> float:
-    return delivery.deadline_minutes if isinstance(delivery, KlaviyoDelivery) else 60.0
+    with SmartEmailingHook(work.delivery.connection).client as client:
+        refused = write_contacts(client, work.part, work.delivery)
+    return finish(work, refused)
 
 
 def _wanted(work: Work) -> Iterator[Wanted]:
@@ -158,4 +171,5 @@ def write_back(work: Work, client: Any) -> Any:
 
 def deadline_of(work: Work) -> float:
     """When the jobs of this try must be through, in epoch seconds."""
-    return time.time() + _minutes(work.delivery) * 60
+    assert isinstance(work.delivery, KlaviyoDelivery)
+    return time.time() + work.delivery.deadline_minutes * 60

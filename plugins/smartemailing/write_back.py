@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-from include.deliveries.changes import Change, Part, changes
+from include.deliveries import claims
+from include.deliveries.changes import Change, changes
+from include.deliveries.part import Part
 from include.deliveries.smartemailing import REFUSED, SKIPPED, TOO_LONG, import_body, too_long
 from include.publishers.deliveries import SmartEmailingDelivery
 from include.staging import read_json, write_json
@@ -26,20 +28,22 @@ log = logging.getLogger(__name__)
 
 
 def write_back(client: Client, part: Part, settings: SmartEmailingDelivery) -> Refused:
-    """Send the changes of a compared part that earlier tries did not settle; call ``changes.doubt`` before it.
+    """Send the changes of a compared part that earlier tries did not settle; call ``confirmed.doubt`` before it.
 
     Memory holds one call. No address is logged.
 
     Returns:
-        whom SmartEmailing did not take, of all tries, for ``changes.confirm``.
+        whom SmartEmailing did not take, of all tries, for ``books.settle``.
 
     Raises:
+        Overtaken: a newer batch began.
         Invalid: SmartEmailing refuses contacts for a reason that is not theirs, such as a field that does not exist.
         VendorError: what SmartEmailing answered at last; the calls before stay settled.
     """
     folder = part.folder / CALLS
     waiting = changes(part, _settled_rows(folder))
     while call := list(islice(waiting, settings.call_contacts)):
+        claims.check(part)
         refused = send_call(client, call, settings)
         record = {"first": call[0].row, "end": call[-1].row + 1, "refused": refused}
         write_json(folder / f"{call[0].row:09d}.json", record)

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from include.deliveries.changes import OWN, Change
+from include.deliveries.changes import Change
+from include.deliveries.part import OWN
 from include.deliveries.smartemailing import fields_of, import_body, too_long
 from include.publishers.deliveries import SmartEmailingDelivery
 

@@ -20,6 +20,7 @@ import pytest
 import requests
 from airflow.sdk.exceptions import TaskDeferred
 
+from include.deliveries.claims import Overtaken
 from include.publishers.batches import Coverage
 from include.recommendations import coverage
 from include.recommendations.parse import parse_batch
@@ -28,6 +29,7 @@ from include.sandbox.server import Running, running
 from pipeline.deliver import close_books
 from pipeline.deliver_operator import DeliverOperator
 from tests.include.recommendations.documents import User, batch_of, products, settings, user_set, xml
+from vendor_http.errors import Unauthorized
 
 PARTS = 2
 PUBLISHER = """
@@ -241,23 +243,38 @@ def test_trouble_on_the_way_is_waited_out(shop: Shop, monkeypatch: pytest.Monkey
     assert len(shop.found()) == 21
 
 
-def test_two_batches_do_not_write_the_same_part(shop: Shop) -> None:
-    from include.errors import NotReady
+def test_a_newer_batch_wins_and_the_older_one_stops(shop: Shop) -> None:
+    listed = ["u0", "u1", "u2", "u3"]
+    one = shop.batch("one", people(4), listed)
+    for part in range(PARTS):
+        with pytest.raises(TaskDeferred):
+            shop.operator(one, part)().execute({})
+    two = shop.batch("two", people(4, start=50), listed)
+    figures = shop.deliver(two)  # waits for the jobs of the older one, then sends
+    assert (figures["recipients"], figures["sent"]) == (4, 4)
+    event = {"status": "done", "reason": "", "deadline": time.time() + 60}
+    for part in range(PARTS):
+        with pytest.raises(Overtaken, match="for-list-two, which is newer"):
+            shop.operator(one, part)().resume({}, event=event)
+        with pytest.raises(Overtaken, match="for-list-two, which is newer"):
+            shop.operator(one, part)().execute({})
+    assert shop.found() == {"default": ids(900, 1), **{f"u{n}@shop.example": ids(50 + n) for n in range(4)}}
+    assert shop.deliver(two)["rows"] == 0
 
+
+def test_a_run_that_failed_for_good_blocks_nobody(shop: Shop) -> None:
     one = shop.batch("one", people(4), ["u0", "u1", "u2", "u3"])
-    with pytest.raises(TaskDeferred):
+    shop.fault("401", times=10)
+    with pytest.raises(Unauthorized):
         shop.operator(one, 0)().execute({})
-    two = shop.batch("two", people(4, start=50), ["u0", "u1", "u2", "u3"])
-    with pytest.raises(NotReady, match="this one waits"):
-        shop.operator(two, 0)().execute({})
-    shop.deliver(one)
-    assert shop.deliver(two)["sent"] == 4
+    shop.forget()
+    assert shop.deliver(shop.batch("two", people(4), ["u0", "u1", "u2", "u3"]))["sent"] == 4
 
 
 def test_killed_anywhere_nothing_is_lost(shop: Shop) -> None:
     """A worker is killed in the middle of write-backs, twelve times; then one is left to finish."""
     shop.configure("job_profiles: 3, on_absent: clear")
-    shop.deliver(shop.batch("zero", people(70), [f"u{n}" for n in range(70)]))
+    shop.deliver(shop.batch("a-first", people(70), [f"u{n}" for n in range(70)]))
     listed = [f"u{n}" for n in range(60)]
     batches = [(start, shop.batch(f"at-{start}", people(60, start), listed)) for start in range(100, 400, 10)]
     chance, killed, through = random.Random(11), 0, 0

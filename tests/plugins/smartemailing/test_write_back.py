@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from include.deliveries.changes import OWN, Change, Part, Wanted, compare
+from include.deliveries.changes import Change, Wanted, compare
+from include.deliveries.part import OWN, Part
 from include.deliveries.smartemailing import REFUSED, SKIPPED, TOO_LONG
 from include.publishers.deliveries import SmartEmailingDelivery
 from smartemailing.write_back import CALLS, send_call, write_back
@@ -33,7 +34,7 @@ def compared(root: Path, changes: list[Change]) -> Part:
     rows = [{"auth_user_id": f"{change.row:05d}", "recipient": change.recipient} for change in changes]
     table = pa.Table.from_pylist(rows, pa.schema([("auth_user_id", pa.string()), ("recipient", pa.string())]))
     pq.write_table(table, root / "recon" / "recipients" / "part-000.parquet")
-    part = Part(root / "part-000", root / "confirmed", root / "recon", 0, 1, "batch")
+    part = Part(root / "part-000", root / "confirmed", root / "recon", 0, 1, "batch", "one")
     part.folder.mkdir()
     wanted = [Wanted(row["auth_user_id"], c.recipient, OWN, c.fields) for row, c in zip(rows, changes, strict=True)]
     compare(part, wanted)

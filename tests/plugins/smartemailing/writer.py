@@ -14,7 +14,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from include.deliveries import changes
+from include.deliveries import books, changes, claims, confirmed
+from include.deliveries.part import OWN, Part
 from include.publishers.deliveries import SmartEmailingDelivery
 from smartemailing.client import Client, Imported
 from smartemailing.connections import Settings
@@ -28,7 +29,7 @@ def people(count: int) -> list[tuple[str, str]]:
     return [(f"c{n:05d}", f"user{n}@example.com" if n % 100 else f"nobody{n}") for n in range(1, count + 1)]
 
 
-def part_of(root: Path, count: int, batch: str) -> changes.Part:
+def part_of(root: Path, count: int, batch: str) -> Part:
     """The only part of a batch whose list has so many customers."""
     recon = root / batch / "recon"
     recipients = recon / "recipients" / "part-000.parquet"
@@ -36,14 +37,14 @@ def part_of(root: Path, count: int, batch: str) -> changes.Part:
         recipients.parent.mkdir(parents=True)
         rows = [{"auth_user_id": user, "recipient": email, "personalised": True} for user, email in people(count)]
         pq.write_table(pa.Table.from_pylist(rows), recipients)
-    return changes.Part(root / batch / "part-000", root / "confirmed", recon, 0, 1, batch)
+    return Part(root / batch / "part-000", root / "confirmed", recon, 0, 1, batch, batch)
 
 
 def wanted(count: int, batch: str) -> Iterator[changes.Wanted]:
     """Every third value is another one in each batch."""
     for number, (user, email) in enumerate(people(count)):
         value = f"{batch} {user}" if number % 3 == 0 else user
-        yield changes.Wanted(user, email, changes.OWN, {FIELD: value})
+        yield changes.Wanted(user, email, OWN, {FIELD: value})
 
 
 def killed_after(client: Client, calls: int, seconds: float) -> None:
@@ -64,15 +65,14 @@ def main(url: str, root: Path, count: int, batch: str, *kill: str) -> None:
     """Deliver the batch, or what is left of it, and print the figures."""
     delivery = SmartEmailingDelivery(name="contacts", kind="smartemailing", fields={"a": int(FIELD)}, call_contacts=25)
     part = part_of(root, count, batch)
-    changes.begin(part, 600)
+    claims.begin(part)
     changes.compare(part, wanted(count, batch))
-    changes.doubt(part)
+    confirmed.doubt(part)
     with Client(Settings(url, "sandbox", "sandbox_key", pause_seconds=0.003)) as client:
         if kill:
             killed_after(client, int(kill[0]), float(kill[1]))
         refused = write_back(client, part, delivery)
-    print(json.dumps(changes.confirm(part, refused)))  # noqa: T201
-    changes.release(part)
+    print(json.dumps(books.settle(part, refused)))  # noqa: T201
 
 
 if __name__ == "__main__":
