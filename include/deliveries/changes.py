@@ -1,6 +1,8 @@
 """What is to be sent: what everybody should have, held against what the platform confirmed earlier."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import md5
+from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -15,8 +17,10 @@ from include.staging import atomic_write, read_json, write_json
 
 SHARED = "recipient_repeated"
 """Reason: another customer of the list has the same recipient, and counts."""
-_ROWS = 20_000
-_WANTED = pa.schema([(name, pa.string()) for name in ("auth_user_id", "recipient", "state", "field", "value")])
+_ROWS = 5_000
+_NAMES = [(name, pa.string()) for name in ("auth_user_id", "recipient", "state")]
+_WANTED = pa.schema([*_NAMES, ("fields", pa.list_(pa.string())), ("contents", pa.list_(pa.string()))])
+_CHANGES = pa.schema([("row", pa.int64()), *_WANTED])
 
 
 class Wanted(NamedTuple):
@@ -52,12 +56,14 @@ def compare(part: Part, wanted: Iterable[Wanted], instead: Wanted | None = None)
     if (part.folder / COMPARED).exists():
         return dict(read_json(part.folder / COMPARED))
     with engine(part) as database, TemporaryDirectory(prefix=".work-", dir=part.folder) as work:
-        database.read_parquet(str(_written(Path(work) / "wanted.parquet", wanted))).create_view("wanted")
+        path = Path(work) / "wanted.parquet"
+        _write_wanted(path, wanted)
+        database.read_parquet(str(path), file_row_number=True).create_view("wanted")
         load_listed(database, part)
         load_known(database, part)
-        _find(database, instead)
-        with atomic_write(part.folder / CHANGES) as temporary:
-            copy(database, "SELECT * FROM changes ORDER BY row", temporary)
+        _find(database)
+        _find_left(database, instead)
+        _write_changes(part.folder / CHANGES, chain(_changed(database, path), _left(database, instead)))
         with atomic_write(part.folder / REPEATED) as temporary:
             copy(database, f"SELECT recipient, '{SHARED}' AS reason FROM repeated ORDER BY ALL", temporary)
         figures = _figures(database)
@@ -83,90 +89,105 @@ def _fields(row: dict[str, Any]) -> dict[str, str]:
     return dict(zip(row["fields"], row["contents"], strict=True))
 
 
-def _written(path: Path, wanted: Iterable[Wanted]) -> Path:
-    """A row for each field of each recipient; who has none gets one row without a field."""
+def _write_wanted(path: Path, wanted: Iterable[Wanted]) -> None:
+    """Out of memory, so that it can be read twice: narrowly to compare, and once more for the changes."""
     with pq.ParquetWriter(path, _WANTED) as writer:
-        rows: list[tuple[str | None, ...]] = []
-        for one in wanted:
-            names = (one.auth_user_id, one.recipient, one.state)
-            rows += [(*names, *pair) for pair in one.fields.items()] or [(*names, None, None)]
-            if len(rows) >= _ROWS:
-                _write(writer, rows)
-                rows = []
-        _write(writer, rows)
-    return path
+        everybody = iter(wanted)
+        while some := list(islice(everybody, _ROWS)):
+            rows = [(*one[:3], list(one.fields), list(one.fields.values())) for one in some]
+            writer.write_batch(_batch(zip(*rows, strict=True)))
 
 
-def _write(writer: pq.ParquetWriter, rows: list[tuple[str | None, ...]]) -> None:
-    if rows:
-        columns = zip(*rows, strict=True)
-        writer.write_table(pa.table([pa.array(column, pa.string()) for column in columns], schema=_WANTED))
+def _batch(columns: Iterable[Sequence[Any]]) -> pa.RecordBatch:
+    arrays = [pa.array(column, kind) for column, kind in zip(columns, _WANTED.types, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=_WANTED)
 
 
-def _find(database: duckdb.DuckDBPyConnection, instead: Wanted | None) -> None:
-    """Tables ``repeated``, ``pending``, ``changed``, ``gone`` and ``changes``."""
+def _find(database: duckdb.DuckDBPyConnection) -> None:
+    """Tables ``repeated``, ``pending`` and ``changed``; values take part as hashes alone, so that all fits."""
     database.execute(
         """
-        CREATE TABLE repeated AS SELECT DISTINCT auth_user_id, recipient FROM wanted JOIN listed USING (recipient)
+        CREATE TABLE repeated AS SELECT auth_user_id, recipient FROM wanted JOIN listed USING (recipient)
         WHERE auth_user_id <> owner AND state <> 'default_set'
         """
     )
     database.execute(
         """
-        CREATE TABLE pending AS
-        SELECT wanted.* FROM wanted ANTI JOIN repeated USING (auth_user_id, recipient) WHERE field IS NOT NULL
+        CREATE TABLE pending AS SELECT place, recipient, state, field, md5(value) AS hash FROM (
+            SELECT file_row_number AS place, recipient, state, unnest(fields) AS field, unnest(contents) AS value
+            FROM wanted ANTI JOIN repeated USING (auth_user_id, recipient))
         """
     )
     database.execute(
         """
-        CREATE TABLE changed AS SELECT DISTINCT pending.recipient FROM pending
-        LEFT JOIN known ON pending.recipient = known.recipient AND pending.field = known.field
-        WHERE known.hash IS DISTINCT FROM md5(pending.value)
-        """
-    )
-    database.execute("CREATE TABLE gone AS SELECT * FROM pending WHERE false")
-    if instead:
-        _find_left(database, instead)
-    database.execute(
-        """
-        CREATE TABLE changes AS
-        SELECT row_number() OVER (ORDER BY list_position, recipient) - 1 AS row, * EXCLUDE (list_position) FROM (
-            SELECT min(auth_user_id) AS auth_user_id, recipient, state, list(field ORDER BY field) AS fields,
-                   list(value ORDER BY field) AS contents, list_position
-            FROM (SELECT *, 0 AS list_position FROM pending SEMI JOIN changed USING (recipient)
-                  UNION ALL SELECT *, 1 FROM gone)
-            GROUP BY recipient, state, list_position)
+        CREATE TABLE changed AS SELECT DISTINCT place, pending.state FROM pending LEFT JOIN known USING (recipient, field)
+        WHERE known.hash IS DISTINCT FROM pending.hash
         """
     )
 
 
-def _find_left(database: duckdb.DuckDBPyConnection, instead: Wanted) -> None:
+def _find_left(database: duckdb.DuckDBPyConnection, instead: Wanted | None) -> None:
     """Table ``gone``: only fields that were delivered, and only if one of them holds something else by now."""
+    fields = instead.fields if instead else {}
     database.execute(
         """
-        CREATE OR REPLACE TABLE gone AS
-        SELECT known.auth_user_id, recipient, $state AS state, field, new.value FROM known
-        JOIN (SELECT unnest($fields::VARCHAR[]) AS field, unnest($contents::VARCHAR[]) AS value) AS new USING (field)
+        CREATE TABLE gone AS
+        SELECT min(known.auth_user_id) AS auth_user_id, recipient, list(field ORDER BY field) AS fields FROM known
+        JOIN (SELECT unnest($fields::VARCHAR[]) AS field, unnest($hashes::VARCHAR[]) AS hash) AS new USING (field)
         ANTI JOIN listed USING (recipient)
         WHERE known.state <> 'default_set'
-        QUALIFY bool_or(known.hash IS DISTINCT FROM md5(new.value)) OVER (PARTITION BY recipient)
+        GROUP BY recipient HAVING bool_or(known.hash IS DISTINCT FROM new.hash)
         """,
-        {"state": instead.state, "fields": list(instead.fields), "contents": list(instead.fields.values())},
+        {"fields": list(fields), "hashes": [_hash(value) for value in fields.values()]},
     )
+
+
+def _hash(value: str) -> str:
+    """As DuckDB's ``md5``."""
+    return md5(value.encode(), usedforsecurity=False).hexdigest()
+
+
+def _write_changes(path: Path, batches: Iterable[pa.RecordBatch]) -> None:
+    rows = 0
+    with atomic_write(path) as temporary, pq.ParquetWriter(temporary, _CHANGES, compression="zstd") as writer:
+        for batch in batches:
+            numbers = pa.array(range(rows, rows + len(batch)), pa.int64())
+            writer.write_batch(pa.RecordBatch.from_arrays([numbers, *batch.columns], schema=_CHANGES))
+            rows += len(batch)
+
+
+def _changed(database: duckdb.DuckDBPyConnection, wanted: Path) -> Iterator[pa.RecordBatch]:
+    """What is wanted of those whose fields changed, in the order in which it was given."""
+    places = database.sql("SELECT place FROM changed ORDER BY place").fetchnumpy()["place"]
+    first = 0
+    for batch in pq.ParquetFile(wanted).iter_batches(_ROWS):
+        low, high = places.searchsorted([first, first + len(batch)])
+        if high > low:
+            yield batch.take(pa.array(places[low:high] - first))
+        first += len(batch)
+
+
+def _left(database: duckdb.DuckDBPyConnection, instead: Wanted | None) -> Iterator[pa.RecordBatch]:
+    """What those get who left, by recipient."""
+    query = "SELECT auth_user_id, recipient, fields FROM gone ORDER BY recipient"
+    for batch in database.sql(query).to_arrow_reader(_ROWS):
+        assert instead
+        users, recipients, fields = (column.to_pylist() for column in batch.columns)
+        contents = [[instead.fields[name] for name in names] for names in fields]
+        yield _batch((users, recipients, [instead.state] * len(users), fields, contents))
 
 
 def _figures(database: duckdb.DuckDBPyConnection) -> dict[str, int]:
     row = database.execute(
         """
-        SELECT (SELECT count(*) FROM changes),
-               (SELECT count(DISTINCT auth_user_id) FROM wanted WHERE state <> 'default_set'),
-               (SELECT count(DISTINCT recipient) FROM pending SEMI JOIN changed USING (recipient)
-                WHERE state <> 'default_set'),
-               (SELECT count(DISTINCT recipient) FROM pending ANTI JOIN changed USING (recipient)
+        SELECT (SELECT count(*) FROM changed) + (SELECT count(*) FROM gone),
+               (SELECT count(*) FROM wanted WHERE state <> 'default_set'),
+               (SELECT count(*) FROM changed WHERE state <> 'default_set'),
+               (SELECT count(DISTINCT place) FROM pending ANTI JOIN changed USING (place)
                 WHERE state <> 'default_set'),
                (SELECT count(*) FROM wanted ANTI JOIN repeated USING (auth_user_id)
-                WHERE field IS NULL AND state <> 'default_set'),
-               (SELECT count(*) FROM repeated), (SELECT count(DISTINCT recipient) FROM gone)
+                WHERE len(fields) = 0 AND state <> 'default_set'),
+               (SELECT count(*) FROM repeated), (SELECT count(*) FROM gone)
         """
     ).fetchone()
     assert row
