@@ -14,7 +14,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypedDict
 
-from include.audience.profiles import Page
+import pyarrow as pa
+
+from include.audience.profiles import Page, table_of
 from include.audience.segments import OpenPages, Pass, chain
 from include.audience.sources import Source
 from include.engine import open_engine
@@ -54,12 +56,14 @@ class Stream:
     ``about`` says, in JSON, all that shapes the rows (connection, fields, settings): rows of another shape are not gone
     on with. ``read`` gives the pages from a cursor on, None is the beginning; it raises :class:`CursorRefused` before
     the first page if that is of no use any more. ``count`` asks for the platform's own count, None if it has none.
+    ``table_of`` makes the rows of a page a table with a column ``key``.
     """
 
     item: Source
     about: dict[str, Any]
     read: Callable[[str | None], Iterator[Page]]
-    count: Callable[[], int | None]
+    count: Callable[[], int | None] = lambda: None
+    table_of: Callable[[list[Any]], pa.Table] = table_of
 
 
 def pages_folder(run: Path, index: int) -> Path:
@@ -82,17 +86,37 @@ def stage(run: Path, stream: Stream, tolerance_percent: float) -> Record:
         Exception: what reading raises; the pages that came are staged.
     """
     folder = pages_folder(run, stream.item["index"])
+    anew = (folder / RECORD).exists()
+    (folder / RECORD).unlink(missing_ok=True)
+    done, paths = read(folder, stream, anew)
+    return _close(folder, done, paths, stream, tolerance_percent)
+
+
+def read(folder: Path, stream: Stream, anew: bool = False) -> tuple[Pass, list[str]]:
+    """Read a stream to its end into a folder, going on where an earlier try stopped, even if that was the end.
+
+    Args:
+        folder: of this stream alone.
+        stream: what is read.
+        anew: do not go on with an earlier try.
+
+    Returns:
+        What is staged, and the segments in order.
+
+    Raises:
+        BadInput: the platform sends the same cursor again and again.
+        Exception: what reading raises; the pages that came are staged.
+    """
     about = _fingerprint(stream)
     done, _ = chain(folder, about)
-    if (folder / RECORD).exists() or not _fresh(done):
+    if anew or not _fresh(done):
         done = Pass()
-    (folder / RECORD).unlink(missing_ok=True)
     try:
         _read_on(folder, about, stream, done)
     except CursorRefused as error:
         log.warning("%s: %s", _name(stream), error)
         _read_on(folder, about, stream, Pass())
-    return _close(folder, about, stream, tolerance_percent)
+    return chain(folder, about)
 
 
 def staged(run: Path, item: Source) -> tuple[list[str], Record | None]:
@@ -115,16 +139,16 @@ def _read_on(folder: Path, about: str, stream: Stream, done: Pass) -> None:
     else:
         done.counted = stream.count()
     progress = _Progress(_name(stream), done)
-    open_pages = OpenPages(folder, about, done)
+    open_pages = OpenPages(folder, about, done, stream.table_of)
     try:
         for page in stream.read(done.cursor):
             if page.cursor is not None and page.cursor == open_pages.cursor:
                 raise BadInput(
-                    f"{_name(stream)}: after {done.rows + len(open_pages.rows):,} rows the platform names the same "
+                    f"{_name(stream)}: after {done.rows + open_pages.rows:,} rows the platform names the same "
                     "next page again; it would never end. What came is staged; the next try asks that page again."
                 )
             open_pages.add(page)
-            progress.tell(done.rows + len(open_pages.rows))
+            progress.tell(done.rows + open_pages.rows)
             if page.cursor is None:
                 break
         else:
@@ -148,9 +172,8 @@ def _name(stream: Stream) -> str:
     return f"{stream.about.get('connection', 'source')}, {stream.item['source']} ({stream.item['role']})"
 
 
-def _close(folder: Path, about: str, stream: Stream, tolerance_percent: float) -> Record:
+def _close(folder: Path, done: Pass, paths: list[str], stream: Stream, tolerance_percent: float) -> Record:
     """Write the record: does what came agree with what the platform counted?"""
-    done, paths = chain(folder, about)
     profiles = _distinct(folder, paths, "(key, auth_user_id)" if stream.item["role"] == "ids" else "key")
     counted = [done.counted, stream.count()]
     agrees = within(profiles, counted, tolerance_percent)

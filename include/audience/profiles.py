@@ -25,9 +25,9 @@ class Row(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Rows, and the cursor of the next page; None: this was the last."""
+    """Rows as the stream's ``table_of`` takes them, and the cursor of the next page; None: this was the last."""
 
-    rows: list[Row]
+    rows: list[Any]
     cursor: str | None
 
 

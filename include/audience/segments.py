@@ -12,6 +12,7 @@ So nothing is ever deleted or appended to, and no folder is listed.
 import json
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,11 +21,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from include.audience.profiles import Page, Row, table_of
+from include.audience.profiles import Page
 from include.errors import BadInput
 from include.staging import atomic_write, utc_text
 
 SEGMENT_ROWS = 20_000
+SEGMENT_BYTES = 16 * 1024 * 1024
 SEGMENT_SECONDS = 5.0
 _CHECKPOINT = b"checkpoint"
 
@@ -43,27 +45,38 @@ class Pass:
 
 
 class OpenPages:
-    """Pages that came and are not on disk yet."""
+    """Pages that came and are not on disk yet.
 
-    def __init__(self, folder: Path, about: str, done: Pass) -> None:
-        self.rows: list[Row] = []
+    Args:
+        folder: of the source.
+        about: names the question that the rows answer; see :func:`chain`.
+        done: what is staged; kept up to date.
+        table_of: makes the rows of a page a table, of an empty one too; all of one schema.
+    """
+
+    def __init__(self, folder: Path, about: str, done: Pass, table_of: Callable[[list[Any]], pa.Table]) -> None:
         self.cursor = done.cursor
-        self._folder, self._about, self._done = folder, about, done
-        self._pages = 0
+        self._folder, self._about, self._done, self._table_of = folder, about, done, table_of
+        self._tables: list[pa.Table] = []
+        self._bytes = 0
         self._finished = False
         self._kept = time.monotonic()
+        self.rows = 0
 
     def add(self, page: Page) -> None:
         """Take a page; write a segment if enough came, or long enough ago."""
-        self.rows += page.rows
+        table = self._table_of(page.rows)
+        self._tables.append(table)
+        self.rows += table.num_rows
+        self._bytes += table.nbytes
         self.cursor, self._finished = page.cursor, page.cursor is None
-        self._pages += 1
-        if len(self.rows) >= SEGMENT_ROWS or time.monotonic() - self._kept >= SEGMENT_SECONDS:
+        long_ago = time.monotonic() - self._kept >= SEGMENT_SECONDS
+        if long_ago or self.rows >= SEGMENT_ROWS or self._bytes >= SEGMENT_BYTES:
             self.keep()
 
     def keep(self) -> None:
         """Write a segment of what is held: rows and cursor in one file, at once."""
-        if not self._pages:
+        if not self._tables:
             return
         done = self._done
         note = {
@@ -75,13 +88,13 @@ class OpenPages:
             "to": self.cursor,
             "last": self._finished,
         }
-        table = table_of(self.rows).replace_schema_metadata({_CHECKPOINT: json.dumps(note).encode()})
+        table = pa.concat_tables(self._tables).replace_schema_metadata({_CHECKPOINT: json.dumps(note).encode()})
         with atomic_write(_segment(self._folder, done.segments)) as path:
             pq.write_table(table, path)
         done.segments += 1
-        done.rows += len(self.rows)
+        done.rows += self.rows
         done.cursor, done.finished = self.cursor, self._finished
-        self.rows, self._pages, self._kept = [], 0, time.monotonic()
+        self._tables, self.rows, self._bytes, self._kept = [], 0, 0, time.monotonic()
 
 
 def chain(folder: Path, about: str | None) -> tuple[Pass, list[str]]:

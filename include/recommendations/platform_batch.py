@@ -1,7 +1,8 @@
 """Profiles of a newsletter platform become a raw batch in the JSON shape, and are judged by what changed in them.
 
-Profiles come page by page in any order, some twice; they are staged as they come, held against the accepted list, and
-written in an order of the customers' ids: the same recommendations always give the same bytes, and so the same batch.
+Profiles come page by page in any order, some twice; what they carry is staged as it comes (``include.audience.pages``),
+held against the accepted list, and written in an order of the customers' ids: the same recommendations always give the
+same bytes, and so the same batch.
 Profiles that are not in the list are counted, not used: recommendations were not asked for them.
 """
 
@@ -30,30 +31,24 @@ from include.staging import MANIFEST, read_json, sha256_file, to_path, write_jso
 if TYPE_CHECKING:
     from include.audience.user_sets import UserSet
 
-STAGED_ROWS = 2_000
-STAGED_BYTES = 16 * 1024 * 1024
-_STAGED = pa.schema(
-    [
-        ("key", pa.string()),
-        ("number", pa.int64()),
-        ("digest", pa.string()),
-        ("data", pa.binary()),
-        ("problems", pa.string()),
-    ]
-)
+_BATCH_ROWS = 2_000
+_STAGED = pa.schema([("key", pa.string()), ("digest", pa.string()), ("data", pa.binary()), ("problems", pa.string())])
 _DIGESTS = pa.schema([("key", pa.string()), ("digest", pa.string())])
 _BUCKET_USERS = 25_000
 """Users that are sorted at once, with all that they carry; of the same list always the same ones."""
 _WANTED = """
     CREATE TABLE wanted AS
-    WITH kept AS (SELECT key, max(number) AS number FROM read_parquet($staged) GROUP BY key)
+    WITH kept AS (
+        SELECT key, max(file_index * 1_000_000_000 + file_row_number) AS number FROM read_parquet($staged) GROUP BY key
+    )
     SELECT listed.auth_user_id, kept.number, md5_number_upper(listed.auth_user_id) % $buckets AS bucket
     FROM kept JOIN read_parquet($ids) AS listed ON listed.recipient = kept.key
 """
 _BUCKET = """
     SELECT own.auth_user_id, staged.key, staged.digest, staged.data
     FROM read_parquet($staged) AS staged
-    JOIN (SELECT auth_user_id, number FROM wanted WHERE bucket = $bucket) AS own ON own.number = staged.number
+    JOIN (SELECT auth_user_id, number FROM wanted WHERE bucket = $bucket) AS own
+    ON own.number = file_index * 1_000_000_000 + file_row_number
     ORDER BY own.auth_user_id
 """
 log = logging.getLogger(__name__)
@@ -73,39 +68,34 @@ class Sample:
     before: dict[str, str | None]
 
 
-def stage_profiles(profiles: Iterable[Profile], types: Iterable[str], path: Path) -> Counter[str]:
-    """Write what profiles carry to a file, holding few at a time; returns what was odd, counted by reason."""
-    problems: Counter[str] = Counter()
+def table_of(profiles: list[Profile], types: Iterable[str]) -> pa.Table:
+    """What profiles carry, as it is staged: key, digest, data, and what was odd, counted by reason, as JSON."""
     kinds = tuple(types)
-    with pq.ParquetWriter(path, _STAGED, compression="zstd", compression_level=1) as writer:
-        rows: list[tuple[Any, ...]] = []
-        size = 0
-        for number, profile in enumerate(profiles):
-            found = carried(profile.properties, kinds)
-            problems.update(found.problems)
-            said = json.dumps(found.problems, sort_keys=True) if found.problems else None
-            rows.append((profile.key, number, found.digest, found.data, said))
-            size += len(found.data or b"")
-            if len(rows) >= STAGED_ROWS or size >= STAGED_BYTES:
-                writer.write_batch(_batch(rows))
-                rows, size = [], 0
-        writer.write_batch(_batch(rows))
-    return problems
-
-
-def _batch(rows: list[tuple[Any, ...]]) -> pa.RecordBatch:
-    columns = list(zip(*rows, strict=True)) or [()] * len(_STAGED)
-    return pa.record_batch([pa.array(*pair) for pair in zip(columns, _STAGED.types, strict=True)], schema=_STAGED)
+    found = [carried(profile.properties, kinds) for profile in profiles]
+    problems = [json.dumps(each.problems, sort_keys=True) if each.problems else None for each in found]
+    columns = (
+        [profile.key for profile in profiles],
+        [each.digest for each in found],
+        [each.data for each in found],
+        problems,
+    )
+    return pa.table([pa.array(*pair) for pair in zip(columns, _STAGED.types, strict=True)], schema=_STAGED)
 
 
 def write_batch(
-    place: tuple[Path, str], work: Path, user_set: "UserSet", default: Carried | None, record: dict[str, Any]
+    place: tuple[Path, str],
+    work: Path,
+    staged: list[str],
+    user_set: "UserSet",
+    default: Carried | None,
+    record: dict[str, Any],
 ) -> Path:
-    """Make the raw batch of what was staged in ``work / "staged.parquet"``.
+    """Make the raw batch of what was staged.
 
     Args:
         place: the staging store and the publisher's name.
         work: a folder of this task alone.
+        staged: Parquet files of :func:`table_of`, in the order they were read: of a profile the last row counts.
         user_set: the accepted list; its recipients are the platform's keys.
         default: of the profile that carries the default set.
         record: for ``fetch.json``; what was counted is added.
@@ -116,13 +106,13 @@ def write_batch(
     Raises:
         BooksDoNotBalance: profiles do not add up.
     """
-    raw, staged = work / "raw.json", work / "staged.parquet"
+    raw = work / "raw.json"
     buckets = user_set.record["rows"] // _BUCKET_USERS + 1
     with open_engine(work / "engine") as engine:
-        files = {"staged": str(staged), "ids": str(user_set.ids)}
+        files: dict[str, Any] = {"staged": staged, "ids": str(user_set.ids)}
         listed, carrying = _write_lines(engine, files, buckets, raw, work / DIGESTS)
         books = _books(engine, staged) | {"not_in_list": 0, "carrying": carrying, "without": listed - carrying}
-        _write_problems(engine, staged, work / PROBLEMS)
+        problems = _write_problems(engine, staged, work / PROBLEMS)
     books["not_in_list"] = books["read"] - books["repeated"] - listed
     if books["not_in_list"] < 0:
         raise BooksDoNotBalance(f"profiles do not add up: {books}. Report this; nothing of it is used.")
@@ -136,13 +126,17 @@ def write_batch(
     for path in (work / DIGESTS, work / PROBLEMS, raw):
         path.replace(folder / path.name)
     default_set = bool(default and default.data)
-    write_json(folder / FETCH, {**record, "bytes": size, "sha256": sha256, "profiles": books, "default": default_set})
+    problems.update({f"default_{reason}": count for reason, count in (default.problems if default else {}).items()})
+    found = {"profiles": books, "problems": dict(problems), "default": default_set}
+    write_json(folder / FETCH, {**record, "bytes": size, "sha256": sha256, **found})
     log.info("profiles read: %s", books)
+    if problems:
+        log.warning("odd recommendations in profiles, by reason: %s", dict(problems))
     return folder
 
 
 def _write_lines(
-    engine: duckdb.DuckDBPyConnection, files: dict[str, str], buckets: int, raw: Path, digests: Path
+    engine: duckdb.DuckDBPyConnection, files: dict[str, Any], buckets: int, raw: Path, digests: Path
 ) -> tuple[int, int]:
     """Users in the list, and how many of them carry recommendations."""
     listed = carrying = 0
@@ -157,33 +151,39 @@ def _write_lines(
     return listed, carrying
 
 
-def _in_order(engine: duckdb.DuckDBPyConnection, files: dict[str, str], buckets: int) -> Iterator[pa.RecordBatch]:
+def _in_order(engine: duckdb.DuckDBPyConnection, files: dict[str, Any], buckets: int) -> Iterator[pa.RecordBatch]:
     """Bucket by bucket: all that the profiles carry would not fit into the engine's memory at once."""
     engine.execute(_WANTED, {**files, "buckets": buckets}).fetchall()
     for bucket in range(buckets):
         of_bucket = {"staged": files["staged"], "bucket": bucket}
-        yield from engine.sql(_BUCKET, params=of_bucket).to_arrow_reader(STAGED_ROWS)
+        yield from engine.sql(_BUCKET, params=of_bucket).to_arrow_reader(_BATCH_ROWS)
 
 
 def _line(user: str, data: bytes) -> bytes:
     return b'{"id":' + msgspec.json.encode(user) + b',"data":' + data + b"}\n"
 
 
-def _books(engine: duckdb.DuckDBPyConnection, staged: Path) -> dict[str, int]:
+def _books(engine: duckdb.DuckDBPyConnection, staged: list[str]) -> dict[str, int]:
     query = "SELECT count(*), count(*) - count(DISTINCT key) FROM read_parquet($staged)"
-    ((read, repeated),) = engine.execute(query, {"staged": str(staged)}).fetchall()
+    ((read, repeated),) = engine.execute(query, {"staged": staged}).fetchall()
     return {"read": read, "repeated": repeated}
 
 
-def _write_problems(engine: duckdb.DuckDBPyConnection, staged: Path, path: Path) -> None:
+def _write_problems(engine: duckdb.DuckDBPyConnection, staged: list[str], path: Path) -> Counter[str]:
+    """What was odd about which profile; gives how often, by reason."""
     found: Any = engine.sql(
-        "SELECT key, problems FROM read_parquet($staged) WHERE problems IS NOT NULL ORDER BY number",
-        params={"staged": str(staged)},
-    ).to_arrow_reader(STAGED_ROWS)
+        "SELECT key, problems FROM read_parquet($staged) WHERE problems IS NOT NULL "
+        "ORDER BY file_index, file_row_number",
+        params={"staged": staged},
+    ).to_arrow_reader(_BATCH_ROWS)
     schema = pa.schema([("key", pa.string()), ("problems", pa.string())])
+    counted: Counter[str] = Counter()
     with pq.ParquetWriter(path, schema) as writer:
         for batch in found:
             writer.write_batch(batch.cast(schema))
+            for problems in batch["problems"].to_pylist():
+                counted.update(json.loads(problems))
+    return counted
 
 
 def known_digests(latest: dict[str, Any] | None) -> Path | None:

@@ -1,9 +1,13 @@
-"""A batch that Luigi's Box itself writes into Klaviyo's profiles: waited for by a sample, read as a whole."""
+"""A batch that Luigi's Box itself writes into Klaviyo's profiles: waited for by a sample, read as a whole.
+
+What is read is staged page by page with its cursor. A read that was killed, or ran into a long pause, is gone on with
+as long as the sample carries what it carried when the read began; after a verdict the pages are removed.
+"""
 
 import asyncio
 import logging
+import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,18 +17,15 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseHook
 
 from include.audience.sources import sources_of
-from include.errors import BadInput, ConfigError, NotReady
+from include.errors import BadInput, NotReady
 from include.publishers.batches import KlaviyoBatch
 from include.recommendations import batches, platform_batch
-from include.recommendations.platform import Carried, carried
-from include.recommendations.platform_batch import Profile
-from include.recommendations.rows import DEFAULT_USER
 from include.staging import to_path, utc_text
-from klaviyo.batch_look import Look, SampleMemory, load_sample, look_once, stage_sample, watch
+from klaviyo.batch_look import Look, SampleMemory, load_sample, look_once, stage_sample, state_of, watch
+from klaviyo.batch_read import default_of, read_profiles, reading_folder
 from klaviyo.batch_trigger import KlaviyoBatchTrigger
-from klaviyo.client import ALL, Client
+from klaviyo.client import Client
 from klaviyo.connections import Settings, klaviyo_settings
-from klaviyo.documents import attributes_of
 from luigisbox.wait import Outcome, Wait, outcome_of, refuse_superseded
 from vendor_http.errors import TransientError
 from vendor_http.retry import Retry
@@ -104,10 +105,16 @@ class KlaviyoPlace:
         try:
             batch = self._read(wait)
             parse_batch(batch, self._settings)
-        except TransientError as error:
+        except TransientError as error:  # what came stays, to be gone on with
             return self._later(wait, f"the profiles could not be read: {error}", started)
         except (NotReady, BadInput) as error:
+            self._forget_pages(wait)
             return self._later(wait, f"the profiles hold no whole batch: {error}", started)
+        outcome = self._judge(wait, batch, started)
+        self._forget_pages(wait)
+        return outcome
+
+    def _judge(self, wait: Wait, batch: Path, started: float) -> Outcome | Wait:
         latest, taken = batches.latest(wait.root, wait.publisher.name), self._taken(wait)
         sample = load_sample(self._stage_sample(wait))
         verdict = platform_batch.judge(batch, wait.user_set, latest, sample, self._settings.fresh_percent)
@@ -149,9 +156,7 @@ class KlaviyoPlace:
 
     def _read(self, wait: Wait) -> Path:
         """Read all sources of the audience, and the profile of the default set, into a batch's folder."""
-        sources = [each["source"] for each in sources_of(wait.publisher.audience) if each["role"] == "take"]
-        if not sources:
-            raise ConfigError(f"publisher {wait.publisher.name}: batch.from klaviyo needs an audience of kind klaviyo")
+        sources = [each for each in sources_of(wait.publisher.audience) if each["role"] == "take"]
         place = batches.batches_folder(wait.root, wait.publisher.name)
         place.mkdir(parents=True, exist_ok=True)
         started = utc_text(datetime.now(UTC))
@@ -160,48 +165,20 @@ class KlaviyoPlace:
             TemporaryDirectory(prefix=".incoming-", dir=place) as work,
             Client(self._account, self._retry) as client,
         ):
-            staged = Path(work) / "staged.parquet"
-            problems = platform_batch.stage_profiles(_profiles(client, sources), types, staged)
-            default = _default(client, types)
+            state = asyncio.run(state_of(self._what(wait)))
+            staged = read_profiles(client, sources, types, state, self._reading(wait))
+            default = default_of(client, types)
             record = {
                 "url": self.shown,
-                "sources": sources,
+                "sources": [each["source"] for each in sources],
                 "started_at": started,
                 "finished_at": utc_text(datetime.now(UTC)),
-                "problems": dict(problems + default_problems(default)),
             }
-            if problems:
-                log.warning("odd recommendations in profiles, by reason: %s", dict(problems))
-            return platform_batch.write_batch(
-                (wait.root, wait.publisher.name), Path(work), wait.user_set, default, record
-            )
+            whose = (wait.root, wait.publisher.name)
+            return platform_batch.write_batch(whose, Path(work), staged, wait.user_set, default, record)
 
+    def _reading(self, wait: Wait) -> Path:
+        return reading_folder(wait.root, wait.publisher.name, wait.run)
 
-def default_problems(default: Carried | None) -> Any:
-    """What was odd about the default set, by reason."""
-    from collections import Counter
-
-    return Counter({f"default_{reason}": count for reason, count in (default.problems if default else {}).items()})
-
-
-def _profiles(client: Client, sources: list[str]) -> Iterator[Profile]:
-    read, told = 0, time.monotonic()
-    for source in sources:
-        for page in client.profiles(source, fields=["properties"]):
-            for row in page.rows:
-                yield Profile(row["id"], attributes_of(row).get("properties"))
-            read += len(page.rows)
-            if time.monotonic() - told > 10:
-                told = time.monotonic()
-                log.info("%s profiles read", f"{read:,}")
-
-
-def _default(client: Client, types: tuple[str, ...]) -> Carried | None:
-    """What the profile with the ``external_id`` default carries; None if there is no such profile."""
-    wanted = f'equals(external_id,"{DEFAULT_USER}")'
-    for page in client.profiles(ALL, fields=["external_id", "properties"], filter=wanted):
-        for row in page.rows:
-            attributes = attributes_of(row)
-            if attributes.get("external_id") == DEFAULT_USER:
-                return carried(attributes.get("properties"), types)
-    return None
+    def _forget_pages(self, wait: Wait) -> None:
+        shutil.rmtree(self._reading(wait), ignore_errors=True)

@@ -121,6 +121,19 @@ def _digests(rows: list[dict[str, Any]], types: tuple[str, ...]) -> dict[str, st
     return {row["id"]: carried(attributes_of(row).get("properties"), types).digest for row in rows}
 
 
+async def state_of(what: Look) -> str:
+    """A digest of what the sample carries now.
+
+    Raises:
+        ConfigError, VendorError: as of ``klaviyo.look.get``.
+    """
+    return _state(await digests(what.account, list(what.sample.before), what.types))
+
+
+def _state(now: dict[str, str | None]) -> str:
+    return hashlib.sha256(json.dumps(now, sort_keys=True).encode()).hexdigest()
+
+
 async def look_once(what: Look, memory: SampleMemory) -> Event:
     """One look and what it means.
 
@@ -138,7 +151,7 @@ async def look_once(what: Look, memory: SampleMemory) -> Event:
     before = what.sample.before
     carrying = {key: digest for key, digest in now.items() if digest}
     changed = sum(digest != before.get(key) for key, digest in carrying.items())
-    state = hashlib.sha256(json.dumps(now, sort_keys=True).encode()).hexdigest()
+    state = _state(now)
     settled, memory.state = state == memory.state, state
     told = f"{changed} of {len(carrying)} sampled profiles with recommendations carry new ones"
     if not carrying:

@@ -9,6 +9,7 @@ from include.audience.profiles import Page, Row
 from include.audience.sources import Source
 from include.publishers.audiences import KlaviyoAudience
 from klaviyo.client import Client
+from klaviyo.client import Page as Answer
 from klaviyo.documents import attributes_of, part
 from vendor_http.errors import Invalid
 
@@ -23,14 +24,7 @@ def pull(client: Client, audience: KlaviyoAudience, item: Source, run: Path) -> 
 
     def read(cursor: str | None) -> Iterator[Page]:
         pages = client.profiles(item["source"], fields=fields, consent=consent, cursor=cursor)
-        try:
-            first = next(pages)
-        except Invalid as error:
-            if cursor is None:
-                raise
-            raise CursorRefused(f"{error} The cursor of the earlier try is of no use; reading anew.") from error
-        yield _page(first.rows, first.cursor, audience, item)
-        for page in pages:
+        for page in resuming(pages, cursor):
             yield _page(page.rows, page.cursor, audience, item)
 
     about = {
@@ -43,6 +37,21 @@ def pull(client: Client, audience: KlaviyoAudience, item: Source, run: Path) -> 
     }
     stream = Stream(item, about, read, lambda: client.source(item["source"]).profile_count)
     return stage(run, stream, audience.tolerance_percent)
+
+
+def resuming(pages: Iterator[Answer], cursor: str | None) -> Iterator[Answer]:
+    """Pages as they come.
+
+    Raises:
+        CursorRefused: Klaviyo refuses the request for the first one, and it was asked for by a staged cursor.
+    """
+    try:
+        yield next(pages)
+    except Invalid as error:
+        if cursor is None:
+            raise
+        raise CursorRefused(f"{error} The cursor of the earlier try is of no use; reading anew.") from error
+    yield from pages
 
 
 def _asked(audience: KlaviyoAudience, item: Source) -> tuple[list[str], bool]:

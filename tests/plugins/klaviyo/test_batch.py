@@ -379,30 +379,63 @@ class TestTrouble:
 
 READ = """
 import sys, json
+from include.audience import segments
 from luigisbox.operators import WaitForBatchOperator
+segments.SEGMENT_SECONDS = 0.0
 print(json.dumps(WaitForBatchOperator(task_id="wait", publisher="shop").resume(
     {"run_id": "manual__1"}, event=json.loads(sys.argv[1]))))
 """
+PAGES, LISTED = "/api/lists/LIST01/profiles", 1_000
 
 
-def test_killed_while_reading_it_reads_again(shop: Shop) -> None:
-    shop.account.size = 1_000
-    user_set = shop.accepted("one", range(1_000))
+def test_killed_while_reading_it_goes_on(shop: Shop) -> None:
+    account, pages = shop.account, LISTED // 99 + 1
+    account.size = LISTED
+    user_set = shop.accepted("one", range(LISTED))
     with pytest.raises(TaskDeferred):
         WaitForBatchOperator(task_id="wait", publisher="shop").execute({})
-    shop.account.publish(1)
+    account.publish(1)
     event = {"status": "found", "reason": "", "refused": [], "user_set": user_set.name, "deadline": time.time() + 60}
-    shop.account.seconds_a_page = 0.1
-    shop.account.asked.clear()
+    account.seconds_a_page = 0.05
     with subprocess.Popen([sys.executable, "-c", READ, json.dumps(event)], env=_environment()) as child:
-        while shop.account.asked.count("/api/lists/LIST01/profiles") < 3:
+        while account.asked.count(PAGES) < 6:
             assert child.poll() is None
             time.sleep(0.01)
         child.send_signal(signal.SIGKILL)
     assert batches.latest(shop.root, "shop") is None
-    shop.account.seconds_a_page = 0.0
+    account.seconds_a_page = 0.0
+    account.asked.clear()
     result = WaitForBatchOperator(task_id="wait", publisher="shop").resume({"run_id": "manual__1"}, event=event)
-    assert (result["outcome"], result["users"]) == ("fresh", 1_000)
+    assert (result["outcome"], result["users"]) == ("fresh", LISTED)
+    assert 0 < account.asked.count(PAGES) < pages - 3
+    segment = LISTED // 2 + LISTED // 2 // 99
+    read = read_json(to_path(result["uri"]) / "fetch.json")["profiles"]["read"]
+    assert read == LISTED + pages - 1 + segment, "each page once"
+    assert not list((shop.root / "shop" / "reading").iterdir())
+
+
+@pytest.mark.parametrize("published_again", [False, True])
+def test_a_read_that_was_throttled_goes_on_if_nothing_changed(shop: Shop, published_again: bool) -> None:
+    shop.account.size = 500
+    shop.accepted("one", range(500))
+    asked: list[str] = []
+
+    def throttle(path: str) -> None:
+        if "LIST01" in path:
+            asked.append(path)
+            shop.account.troubles = [503] * 20 if len(asked) == 4 else shop.account.troubles
+
+    def meanwhile(number: int) -> None:
+        shop.account.troubles.clear()
+        shop.account.publish(number if published_again else 1)
+
+    shop.account.before = throttle
+    played = Played(True, meanwhile=meanwhile)
+    result = played.run()
+    assert (result["outcome"], len(played.deferrals)) == ("fresh", 2)
+    assert "could not be read" in played.deferrals[1]["reason"]
+    assert sum("cursor" not in path for path in asked) == 1 + published_again
+    assert {row["recommendation_id"][:2] for row in rows_of(result)} == {"2-" if published_again else "1-"}
 
 
 def _environment() -> dict[str, str]:

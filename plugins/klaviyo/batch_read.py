@@ -1,0 +1,85 @@
+"""All profiles of an audience, and the profile of the default set, are read for what they carry.
+
+The pages lie in ``{publisher}/reading/{run}`` until what they hold was judged.
+"""
+
+import shutil
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from include.audience.pages import RESUME_WITHIN, Stream, read
+from include.audience.profiles import Page
+from include.audience.sources import Source
+from include.errors import ConfigError
+from include.recommendations.platform import Carried, carried
+from include.recommendations.platform_batch import Profile, table_of
+from include.recommendations.rows import DEFAULT_USER
+from include.staging import run_folder
+from klaviyo.client import ALL, Client
+from klaviyo.documents import attributes_of
+from klaviyo.pull import resuming
+
+PROPERTIES = "properties"
+
+
+def reading_folder(root: Path, publisher: str, run: str) -> Path:
+    """Where a run's pages lie: two runs at once do not disturb each other."""
+    return run_folder(root, publisher, "reading", run or "run")
+
+
+def read_profiles(client: Client, sources: list[Source], types: tuple[str, ...], state: str, folder: Path) -> list[str]:
+    """Read the sources one after the other, going on where an earlier try stopped.
+
+    Args:
+        client: of the account.
+        sources: of the audience; those that are taken.
+        types: names of the properties.
+        state: of the sample; what was read while it was another one is read anew.
+        folder: of :func:`reading_folder`; those of other runs go once they are too old to go on with.
+
+    Returns:
+        Files of ``platform_batch.table_of``, in the order they were read.
+
+    Raises:
+        ConfigError: there is no source.
+        VendorError: what Klaviyo answered at last; the pages that came are staged.
+    """
+    if not sources:
+        raise ConfigError("batch.from klaviyo needs an audience of kind klaviyo")
+    _remove_old(folder)
+    staged: list[str] = []
+    for source in sources:
+        about = {"connection": client.settings.connection, "host": client.settings.base_url}
+        stream = Stream(
+            item=source,
+            about={**about, "types": sorted(types), "state": state},
+            read=partial(_pages, client, source["source"]),
+            table_of=partial(table_of, types=types),
+        )
+        staged += read(folder / f"{source['index']:05d}", stream)[1]
+    return staged
+
+
+def _pages(client: Client, source: str, cursor: str | None) -> Iterator[Page]:
+    for page in resuming(client.profiles(source, fields=[PROPERTIES], cursor=cursor), cursor):
+        yield Page([Profile(row["id"], attributes_of(row).get(PROPERTIES)) for row in page.rows], page.cursor)
+
+
+def _remove_old(folder: Path) -> None:
+    oldest = time.time() - RESUME_WITHIN.total_seconds()
+    for other in folder.parent.glob("*"):
+        if other != folder and other.stat().st_mtime < oldest:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def default_of(client: Client, types: tuple[str, ...]) -> Carried | None:
+    """What the profile with the ``external_id`` default carries; None if there is no such profile."""
+    wanted = f'equals(external_id,"{DEFAULT_USER}")'
+    for page in client.profiles(ALL, fields=["external_id", PROPERTIES], filter=wanted):
+        for row in page.rows:
+            attributes = attributes_of(row)
+            if attributes.get("external_id") == DEFAULT_USER:
+                return carried(attributes.get(PROPERTIES), types)
+    return None
