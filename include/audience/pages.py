@@ -2,6 +2,7 @@
 
 The rows lie in ``{run}/pages/{index}``, in the segments of ``include.audience.segments``. ``source.json`` is written
 last: how many rows and profiles came, what the platform itself counted, and whether that proves that all came.
+Nothing here is ever removed: the audience is gathered from it, also when the build is run again.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ import pyarrow as pa
 
 from include.audience.profiles import Page, table_of
 from include.audience.segments import OpenPages, Pass, chain
-from include.audience.sources import Source
+from include.audience.sources import Source, Turn
 from include.engine import open_engine
 from include.errors import BadInput, PipelineError
 from include.staging import read_json, write_json
@@ -64,6 +65,32 @@ class Stream:
     read: Callable[[str | None], Iterator[Page]]
     count: Callable[[], int | None] = lambda: None
     table_of: Callable[[list[Any]], pa.Table] = table_of
+
+
+class Done:
+    """Which sources of a pull were read to their end, so that a retry does not read them once more.
+
+    ``{run}/pages/turn-{index}.json`` has the marks of the passes of the last pull that came to its end. A source whose
+    record has another mark was read since, by a try that died later.
+
+    Args:
+        run: the folder of the run.
+        turn: what the pull reads.
+    """
+
+    def __init__(self, run: Path, turn: Turn) -> None:
+        self._run, self._turn = run, turn
+        self._path = run / "pages" / f"turn-{turn['index']:05d}.json"
+        self._old = read_json(self._path)["marks"] if self._path.exists() else []
+
+    def record(self, item: Source) -> Record | None:
+        """The record of a source that an earlier try of this pull read; None: it is to be read."""
+        record = staged(self._run, item)[1]
+        return None if record is None or record["mark"] in self._old else record
+
+    def close(self, records: list[Record]) -> None:
+        """Note that the pull came to its end: when it is run again, all is read anew."""
+        write_json(self._path, {"marks": [record["mark"] for record in records]})
 
 
 def pages_folder(run: Path, index: int) -> Path:

@@ -1,4 +1,4 @@
-"""Which streams of pages an audience of a newsletter platform is made of: one mapped pull each."""
+"""Which streams of pages an audience of a newsletter platform is made of, and which may be read side by side."""
 
 from typing import Literal, TypedDict
 
@@ -18,6 +18,21 @@ class Source(TypedDict):
     of: int
     source: str
     role: Role
+
+
+class Turn(TypedDict):
+    """What one mapped pull reads, one source after the other: number ``index`` of ``of``."""
+
+    index: int
+    of: int
+    sources: list[Source]
+
+
+def turns_of(audience: AnyAudience) -> list[Turn]:
+    """The pulls of an audience: a source of Klaviyo each; SmartEmailing wants one request at a time, so all in one."""
+    sources = sources_of(audience)
+    together = [sources] if sources and isinstance(audience, SmartEmailingAudience) else [[each] for each in sources]
+    return [{"index": index, "of": len(together), "sources": each} for index, each in enumerate(together)]
 
 
 def sources_of(audience: AnyAudience) -> list[Source]:

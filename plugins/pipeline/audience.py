@@ -15,7 +15,7 @@ from pipeline.plan import Plan
 from pipeline.pull import PullOperator
 
 if TYPE_CHECKING:
-    from include.audience.sources import Source
+    from include.audience.sources import Turn
 
 log = logging.getLogger(__name__)
 
@@ -27,14 +27,14 @@ class ListNotPublished(PipelineError):
 @task
 def split(plan: Plan) -> list[dict[str, Any]]:
     """The source's natural parts, one mapped pull each: partitions of a query, or a platform's lists and segments."""
-    from include.audience.sources import sources_of
+    from include.audience.sources import turns_of
     from warehouse.partitions import plan_partitions
     from warehouse.queries import WHOLE
 
     if plan["sql"] or plan["file"]:
         return [dict(WHOLE)]
-    if sources := sources_of(load_publisher(plan["publisher"]).audience):
-        return [dict(source) for source in sources]
+    if turns := turns_of(load_publisher(plan["publisher"]).audience):
+        return [dict(turn) for turn in turns]
     return [dict(part) for part in plan_partitions(plan["publisher"], plan["window"])]
 
 
@@ -45,8 +45,8 @@ def build(plan: Plan, parts: list[dict[str, Any]]) -> dict[str, Any]:
     from include.audience.gather import gather
 
     settings, run, expected = load_publisher(plan["publisher"]).audience, to_path(plan["run"]), len(parts)
-    if "source" in parts[0]:
-        gather(run, [cast("Source", part) for part in parts], settings)
+    if "sources" in parts[0]:
+        gather(run, [source for part in parts for source in cast("Turn", part)["sources"]], settings)
         expected = 1
     manifest = build_audience(run, settings, datetime.fromisoformat(plan["as_of"]), expected)
     log.info("books: %s; refused for: %s", manifest["books"], manifest["reasons"] or "nothing")

@@ -22,10 +22,10 @@ import yaml
 
 from include.audience.build import build_audience
 from include.audience.gather import gather
-from include.audience.pages import stage, staged
+from include.audience.pages import Stream, stage, staged
 from include.audience.profiles import Page, Row
 from include.audience.segments import OpenPages
-from include.audience.sources import Source, sources_of
+from include.audience.sources import Source, sources_of, turns_of
 from include.errors import BadInput, ConfigError
 from include.publishers.audiences import KlaviyoAudience, SmartEmailingAudience
 from include.sandbox.fill import fill_klaviyo, fill_smartemailing
@@ -66,11 +66,13 @@ class Shop:
         path.write_text(yaml.safe_dump(content), "utf-8")
         return {"klaviyo": KlaviyoAudience, "smartemailing": SmartEmailingAudience}[kind](**audience)
 
-    def pull(self, item: Source) -> Any:
-        operator = PullOperator(task_id="pull", publisher="shop", run_folder=self.run.as_uri(), partition=item)
+    def pull(self, *items: Source) -> Any:
+        """Pull sources in one turn, named by the first."""
+        turn: Any = {"index": items[0]["index"], "of": items[0]["of"], "sources": list(items)}
+        operator = PullOperator(task_id="pull", publisher="shop", run_folder=self.run.as_uri(), partition=turn)
         context: dict[str, Any] = {}
         pulled = operator.execute(context)  # type: ignore[arg-type]
-        assert context["what"] == item["source"]
+        assert context["what"] == ", ".join(item["source"] for item in items)
         return pulled
 
     def build(self, audience: AnyPlatform) -> dict[str, Any]:
@@ -193,6 +195,35 @@ def test_a_long_rate_limit_ends_the_try_and_the_next_one_goes_on(shop: Shop, pla
     assert len(paths) == 2
     assert pulled["rows"] == record["rows"] > before
     assert record["complete"]
+
+
+def test_what_may_be_read_side_by_side(shop: Shop) -> None:
+    klaviyo, smartemailing = (turns_of(shop.publish(each)) for each in (KLAVIYO, SMARTEMAILING))
+    assert [[item["source"] for item in turn["sources"]] for turn in klaviyo] == [["list:LIST02"], ["segment:SEGM01"]]
+    assert [[item["source"] for item in turn["sources"]] for turn in smartemailing] == [
+        ["list:1", "list:2", "customfield:3"]
+    ]
+
+
+def test_a_retry_reads_what_is_left_of_a_turn_and_a_new_pull_reads_all(shop: Shop) -> None:
+    (turn,) = turns_of(shop.publish(SMARTEMAILING))
+    items, read = turn["sources"], []
+
+    def stop_at_the_field(run: Path, stream: Stream, tolerance: float) -> Any:
+        read.append(stream.item["source"])
+        if stream.item["role"] == "ids" and len(read) == 3:
+            raise BadInput("stop")
+        return stage(run, stream, tolerance)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("smartemailing.pull.stage", stop_at_the_field)
+        with pytest.raises(BadInput, match="stop"):
+            shop.pull(*items)
+        pulled = shop.pull(*items)
+        again = shop.pull(*items)
+    names = ["list:1", "list:2", "customfield:3"]
+    assert read == [*names, "customfield:3", *names]
+    assert pulled["rows"] == again["rows"] > shop.filled["smartemailing"]["contacts"]
 
 
 def test_a_list_that_moves_while_it_is_read_loses_nobody(sandbox: Running, shop: Shop) -> None:
