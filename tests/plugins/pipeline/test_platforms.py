@@ -26,6 +26,7 @@ from include.recommendations import coverage
 from include.recommendations.parse import parse_batch
 from include.sandbox.klaviyo.fill import fill_klaviyo
 from include.sandbox.server import Running, running
+from include.staging import MANIFEST, read_json, to_path
 from pipeline.deliver import close_books
 from pipeline.deliver_operator import DeliverOperator
 from tests.include.recommendations.documents import User, batch_of, products, settings, user_set, xml
@@ -81,14 +82,16 @@ class Shop:
             if json.loads(properties)
         }
 
-    def batch(self, name: str, users: list[User], listed: list[str], mails: list[str] | None = None) -> dict[str, Any]:
+    def batch(
+        self, name: str, users: list[User], listed: list[str], mails: list[str] | None = None, parts: int = PARTS
+    ) -> dict[str, Any]:
         folder = batch_of(self.root / "shop" / "batches" / name, xml(users))
-        manifest = parse_batch(folder, settings(parts=PARTS))
+        manifest = parse_batch(folder, settings(parts=parts))
         recipients = mails or [f"{user}@shop.example" for user in listed]
         the_list = user_set(self.root, f"list-{name}", listed, list(recipients))
         record = the_list.folder / "record.json"
         record.write_text(json.dumps({**json.loads(record.read_text() if record.exists() else "{}"), "segment": False}))
-        self.figures = coverage.reconcile(folder, the_list, settings(parts=PARTS), Coverage())
+        self.figures = coverage.reconcile(folder, the_list, settings(parts=parts), Coverage())
         return {
             "uri": folder.as_uri(),
             "sha256": manifest["sha256"],
@@ -97,7 +100,7 @@ class Shop:
         }
 
     def deliver(self, batch: dict[str, Any], types: list[str] | None = None) -> dict[str, Any]:
-        done = [played(self.operator(batch, part, types)) for part in range(PARTS)]
+        done = [played(self.operator(batch, part, types)) for part in range(parts_of(batch))]
         report = close_books(plan(types), batch, self.figures, done)
         assert "profiles" in report["table"]
         return dict(report["deliveries"]["profiles"])
@@ -111,6 +114,10 @@ class Shop:
         for path in self.root.glob("shop/deliveries/*/profiles/part-*/rejects.parquet"):
             found |= {row["recipient"]: row["reason"] for row in pq.read_table(path).to_pylist()}
         return found
+
+
+def parts_of(batch: dict[str, Any]) -> int:
+    return len(read_json(to_path(batch["uri"]) / MANIFEST)["parts"])
 
 
 def plan(types: list[str] | None = None) -> Any:
@@ -269,6 +276,51 @@ def test_a_run_that_failed_for_good_blocks_nobody(shop: Shop) -> None:
         shop.operator(one, 0)().execute({})
     shop.forget()
     assert shop.deliver(shop.batch("two", people(4), ["u0", "u1", "u2", "u3"]))["sent"] == 4
+
+
+def test_a_connection_that_breaks_after_the_store(shop: Shop) -> None:
+    shop.fault("reset_after_store", times=1)
+    shop.configure("job_profiles: 50")
+    assert shop.deliver(shop.batch("one", people(4), ["u0", "u1", "u2", "u3"]))["sent"] == 4
+    assert shop.jobs() == 3  # one of the two was sent twice
+    assert len(shop.found()) == 5
+
+
+def test_properties_of_ones_own_name_for_some_types_only(shop: Shop) -> None:
+    shop.configure("on_absent: clear, properties: {basket: lb_basket}")
+    users = [User(f"u{n}", {"basket": products(1, start=n), "top": products(1, start=50 + n)}) for n in range(4)]
+    listed = [user.id for user in users]
+    shop.deliver(shop.batch("one", users, listed))
+    both = {f"u{n}@shop.example": {"lb_basket": [f"p{n}"], "top": [f"p{50 + n}"]} for n in range(4)}
+    assert shop.found() == both
+    newer = [User(f"u{n}", {"basket": products(1, start=n + 1), "top": products(1, start=90)}) for n in range(4)]
+    batch = shop.batch("two", newer, listed)
+    assert shop.deliver(batch, ["basket"])["sent"] == 4
+    for n in range(4):
+        both[f"u{n}@shop.example"]["lb_basket"] = [f"p{n + 1}"]
+    assert shop.found() == both
+    assert shop.deliver(batch)["sent"] == 4
+    assert {tuple(each["top"]) for each in shop.found().values()} == {("p90",)}
+    assert shop.deliver(batch, ["basket"])["unchanged"] == 4
+
+
+def test_recipients_by_external_id(shop: Shop) -> None:
+    text = (shop.publishers / "shop.yaml").read_text().replace("identify_by: email", "identify_by: external_id")
+    (shop.publishers / "shop.yaml").write_text(text)
+    users = people(4)
+    shop.deliver(shop.batch("one", users, ["u0", "u1", "u2", "u3"], ["u0", "u1", "u2", "u3"]))
+    assert shop.found() == {"default": ids(900, 1), **{f"u{n}": ids(n) for n in range(4)}}
+
+
+def test_another_number_of_parts_at_the_next_batch(shop: Shop) -> None:
+    listed = [f"u{n}" for n in range(12)]
+    shop.configure("on_absent: clear")
+    shop.deliver(shop.batch("one", people(12), listed))
+    third = shop.deliver(shop.batch("three", people(12), listed[:-1], parts=3))
+    assert (third["unchanged"], third["sent"], third["left"]) == (11, 0, 1)
+    folders = {path.parents[1].name for path in shop.root.glob("shop/deliveries/confirmed/profiles/of-*/*/*.parquet")}
+    assert folders == {"of-3"}
+    assert shop.deliver(shop.batch("two-again", people(12), listed[:-1], parts=2))["rows"] == 0
 
 
 def test_killed_anywhere_nothing_is_lost(shop: Shop) -> None:
