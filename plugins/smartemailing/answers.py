@@ -8,7 +8,16 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from vendor_http.errors import Invalid, ServerError, Unauthorized, VendorError, clean, error_for_status, retry_after
+from vendor_http.errors import (
+    Invalid,
+    ServerError,
+    Unauthorized,
+    Unreadable,
+    VendorError,
+    clean,
+    error_for_status,
+    retry_after,
+)
 
 API = "/api/v3"
 LIMIT = 500
@@ -74,12 +83,12 @@ def rows_of(path: str, content: dict[str, Any]) -> tuple[list[dict[str, Any]], i
     """The rows of a listing, and how many there are on all pages.
 
     Raises:
-        Invalid: it is no listing.
+        Unreadable: it is no listing.
     """
     meta, data = content.get("meta"), content.get("data")
     total = meta.get("total_count") if isinstance(meta, dict) else None
     if not isinstance(data, list) or not all(isinstance(row, dict) for row in data) or not isinstance(total, int):
-        raise Invalid(f"GET {path}: the answer is not a page with data and meta.total_count. Is the host right?")
+        raise Unreadable(f"GET {path}: the answer is not a page with data and meta.total_count. Is the host right?")
     return data, total
 
 
@@ -90,9 +99,12 @@ def newsletter_of(row: dict[str, Any], zone: ZoneInfo) -> Newsletter:
 
 
 def _moment(value: Any, zone: ZoneInfo) -> datetime | None:
-    """A time of an answer; one without a zone means the connection's. None if it is empty or unreadable."""
+    """A time of an answer; one without a zone means the connection's. None if it is empty, unreadable or no time.
+
+    Year 1, as databases write an empty time, is before the first moment in UTC.
+    """
     try:
         moment = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
+        return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
         return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)

@@ -1,26 +1,29 @@
-"""The client of SmartEmailing: pages of contacts and values, imports, newsletters. It knows no Airflow.
+"""The client of SmartEmailing: pages of contacts and values, imports. It knows no Airflow.
 
 One request at a time, a pause after each, at most a page in memory. Everything here may be sent again: an import sets
 fields to values, so doing it twice changes nothing.
 
 Offset paging over a changing list skips and repeats. Pages are therefore asked in the order of ids, and each overlaps
 its predecessor by one row: if that row is not where it was, the list has moved, and the client looks further back
-until it finds the place. So every row that stays in the list for the whole reading comes exactly once.
+until it finds the place. If rows came in front of it, pages have nothing new until the place is reached again. So
+every row that stays in the list for the whole reading comes exactly once.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from smartemailing.answers import API, LIMIT, Newsletter, content_of, newsletter_of, rows_of
+from smartemailing.answers import API, LIMIT, content_of, rows_of
 from smartemailing.connections import Settings
-from vendor_http.errors import Invalid
+from vendor_http.errors import Unreadable
 from vendor_http.retry import Retry
 
 if TYPE_CHECKING:
     from vendor_http.session import VendorSession
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -76,15 +79,14 @@ class Client:
         Raises:
             VendorError: not reachable, or refused.
         """
-        self._get("/ping", {})
-        self._get("/check-credentials", {})
+        for path in ("/ping", "/check-credentials"):
+            self._ask("GET", path, {}, None, lambda _content: None)
         return f"{self.settings.base_url} is reachable and accepts the API key of {self.settings.user}."
 
     def contacts(
         self,
         list_id: int | None,
         *,
-        confirmed: bool = False,
         offset: int = 0,
         after: int = 0,
         select: Sequence[str] = (),
@@ -93,7 +95,6 @@ class Client:
 
         Args:
             list_id: number of the contact list.
-            confirmed: only those that confirmed their subscription to it.
             offset: where to go on, from the last page that was kept.
             after: the same page's ``after``.
             select: fields; all if empty. ``id`` comes always.
@@ -102,7 +103,6 @@ class Client:
             VendorError: what SmartEmailing answered at last.
         """
         path = "/contacts" if list_id is None else f"/contactlists/{list_id}/contacts"
-        path += "/confirmed" if confirmed and list_id is not None else ""
         parameters = {"select": ",".join(dict.fromkeys(("id", *select)))} if select else {}
         return self._pages(path, parameters, offset, after)
 
@@ -114,15 +114,6 @@ class Client:
         """
         return self._pages("/contact-customfields", {"customfield_id": str(customfield)}, offset, after)
 
-    def customfields(self) -> list[dict[str, Any]]:
-        """The account's custom fields: ``id``, ``name`` ..."""
-        return [row for page in self._pages("/customfields", {}, 0, 0) for row in page.rows]
-
-    def newsletters(self) -> list[Newsletter]:
-        """The account's newsletters, as ``newsletter-stats-summary`` lists them."""
-        pages = self._pages("/newsletter-stats-summary", {}, 0, 0)
-        return [newsletter_of(row, self.settings.time_zone) for page in pages for row in page.rows]
-
     def import_contacts(self, body: bytes) -> Imported:
         """Import at most 500 contacts; see ``include.deliveries.smartemailing`` for the body.
 
@@ -130,14 +121,7 @@ class Client:
             Invalid: refused, all of it.
             VendorError: what SmartEmailing answered at last; sending it again does no harm.
         """
-        content = self._ask("POST", "/import", {}, body)
-        taken = content.get("contacts_map")
-        if not isinstance(taken, list):
-            raise Invalid(f"POST {API}/import: the answer has no contacts_map, so nobody knows what was written.")
-        try:
-            return Imported({str(each["emailaddress"]).lower(): int(each["contact_id"]) for each in taken})
-        except (TypeError, KeyError, ValueError):
-            raise Invalid(f"POST {API}/import: contacts_map has an entry without e-mail address or number.") from None
+        return self._ask("POST", "/import", {}, body, _imported)
 
     def _pages(self, path: str, parameters: dict[str, str], offset: int, after: int) -> Iterator[Page]:
         while True:
@@ -155,17 +139,25 @@ class Client:
             rows, total = self._rows(path, parameters, start)
         new = [row for row in rows if _id(path, row) > after]
         end = start + len(rows)
-        last = not new or end >= total
+        nothing_beyond = not new and len(rows) <= 1  # at most the row that overlaps; the total may never be reached
+        last = nothing_beyond or end >= total
         return Page(new, end, last, total, _id(path, new[-1]) if new else after)
 
     def _rows(self, path: str, parameters: dict[str, str], offset: int) -> tuple[list[dict[str, Any]], int]:
-        return rows_of(path, self._get(path, {**parameters, "sort": "id", "limit": str(LIMIT), "offset": str(offset)}))
+        parameters = {**parameters, "sort": "id", "limit": str(LIMIT), "offset": str(offset)}
+        return self._ask("GET", path, parameters, None, lambda content: rows_of(path, content))
 
-    def _get(self, path: str, parameters: dict[str, str]) -> dict[str, Any]:
-        return self._ask("GET", path, parameters, None)
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        parameters: dict[str, str],
+        body: bytes | None,
+        read: Callable[[dict[str, Any]], T],
+    ) -> T:
+        """What ``read`` makes of the answer; an answer that it cannot read is asked for again."""
 
-    def _ask(self, method: str, path: str, parameters: dict[str, str], body: bytes | None) -> dict[str, Any]:
-        def attempt(_number: int) -> dict[str, Any]:
+        def attempt(_number: int) -> T:
             self._sleep(max(0.0, self._free_at - time.monotonic()))
             headers = {"Content-Type": "application/json"} if body is not None else {}
             url = f"{self.settings.base_url}{API}{path}"
@@ -173,7 +165,7 @@ class Client:
                 response = self._session().request(method, url, params=parameters, data=body, headers=headers)
             finally:
                 self._free_at = time.monotonic() + self.settings.pause_seconds
-            return content_of(method, API + path, response.status_code, response.content, response.headers)
+            return read(content_of(method, API + path, response.status_code, response.content, response.headers))
 
         return self._retry.run(f"{method} {API}{path}", attempt)
 
@@ -186,8 +178,18 @@ class Client:
         return self._opened
 
 
+def _imported(content: dict[str, Any]) -> Imported:
+    taken = content.get("contacts_map")
+    if not isinstance(taken, list):
+        raise Unreadable(f"POST {API}/import: the answer has no contacts_map, so nobody knows what was written.")
+    try:
+        return Imported({str(each["emailaddress"]).lower(): int(each["contact_id"]) for each in taken})
+    except (TypeError, KeyError, ValueError):
+        raise Unreadable(f"POST {API}/import: contacts_map has an entry without e-mail address or number.") from None
+
+
 def _id(path: str, row: dict[str, Any]) -> int:
     try:
         return int(row["id"])
     except (KeyError, TypeError, ValueError):
-        raise Invalid(f"GET {API}{path}: a row has no id that is a number. It cannot be read in order.") from None
+        raise Unreadable(f"GET {API}{path}: a row has no id that is a number. It cannot be read in order.") from None
