@@ -23,7 +23,8 @@ curl -X POST "$AIRFLOW/api/v2/dags/campaign/dagRuns" -H "Authorization: Bearer $
 ```
 
 * `plan` warned that the run will hardly be ready: the warning, and the event `recommendations_late_…`, say what then.
-* `plan` failed because the deadline is past: nothing was uploaded. Send the newsletter later, or give a later deadline.
+* `plan` failed because the deadline is past: nothing was uploaded, and no event was sent. Send the newsletter later, or
+  give a later deadline.
 
 A run id of your own makes a second trigger of the same campaign fail with 409 instead of running twice.
 The list it uploads **replaces** the publisher's live list until the next audience run. With an audience of its own (SQL

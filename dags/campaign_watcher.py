@@ -13,7 +13,7 @@ DOC = """
 ### Newsletters of **{name}**
 
 A trigger looks at {kind} and tells of each newsletter that is to be sent within {lead:g} hours. Each starts one run of
-the DAG `campaign`, whose id is made of the newsletter's id and time: a run that exists is skipped, never doubled. A
+the DAG `campaign`, whose id is made of publisher, newsletter and time: a run that exists is skipped, never doubled. A
 newsletter moved to another time is a new run.
 
 * While this DAG is paused, nobody watches. Once unpaused, newsletters that are still to come are noticed.

@@ -27,10 +27,13 @@ class Newsletter:
     send_at: datetime
     included: tuple[str, ...] | None = None
 
-    @property
-    def run_id(self) -> str:
-        """The id of its run: the same newsletter at the same time is one run; at another time it is a new one."""
-        return f"{self.platform}__{slug(self.id)}__{self.send_at.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    def run_id(self, publisher: str) -> str:
+        """The id of its run: one for each publisher and time of sending.
+
+        The publisher is part of it: accounts number their newsletters alike, and one newsletter may go to the lists of
+        two publishers, while all their runs are runs of one DAG.
+        """
+        return f"{self.platform}__{publisher}__{slug(self.id)}__{self.send_at.astimezone(UTC):%Y%m%dT%H%M%SZ}"
 
     def announcement(self, publisher: str) -> dict[str, Any]:
         """What an asset event tells of it: references only."""

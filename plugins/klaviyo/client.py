@@ -4,6 +4,7 @@ Each request is paced before it is sent, tried again while that is safe, and rea
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from time import sleep as really_sleep
 from types import TracebackType
 from typing import Any, Self
@@ -25,7 +26,16 @@ from klaviyo.documents import (
     resource_of,
     source_of,
 )
-from vendor_http.errors import FateUnknown, Invalid, NotFound, Unauthorized, Unreachable, Unreadable, error_for_status
+from vendor_http.errors import (
+    FateUnknown,
+    Invalid,
+    NotFound,
+    Unauthorized,
+    Unreachable,
+    Unreadable,
+    VendorError,
+    error_for_status,
+)
 from vendor_http.pacing import Pacer
 from vendor_http.retry import Retry
 from vendor_http.session import VendorSession, never_sent
@@ -166,16 +176,20 @@ class Client:
         return None
 
     def campaigns(self) -> list[Campaign]:
-        """The e-mail campaigns that are scheduled and not yet sent, whichever shape the revision has.
+        """The e-mail campaigns that are scheduled to be sent from now on, whichever shape the revision has.
 
         Raises:
             VendorError: what Klaviyo answered at last.
         """
         asking = scheduled(self.settings.revision)
+        go_on = partial(next, asking)
         try:
-            path, params = next(asking)
             while True:
-                path, params = asking.send(self._get(path, params, self._others))
+                path, params = go_on()
+                try:
+                    go_on = partial(asking.send, self._get(path, params, self._others))
+                except VendorError as error:
+                    go_on = partial(asking.throw, error)
         except StopIteration as end:
             return list(end.value)
 

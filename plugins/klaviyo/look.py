@@ -1,10 +1,14 @@
 """The looks of triggers: one request each, without waiting, over the transport that all triggers share.
 
-Nothing is tried again here and nothing is paced: a trigger looks rarely, and looks again by itself.
+Nothing is tried again here: a trigger looks rarely, and looks again by itself. Only the requests of one look at the
+campaigns, which may be many, have a pause between them.
 """
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import aclosing
+from datetime import datetime
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -12,9 +16,12 @@ from klaviyo.campaigns import scheduled
 from klaviyo.client import JOBS, refused
 from klaviyo.connections import Settings
 from klaviyo.documents import Campaign, Job, decode, job_of
-from vendor_http.errors import Unreachable, clean, error_for_status
+from vendor_http.errors import Unreachable, VendorError, clean, error_for_status
 from vendor_http.session import USER_AGENT
 from vendor_http.shared_transport import shared_transport
+
+PAUSE_SECONDS = 0.5
+"""After each request for campaigns, of which Klaviyo allows 150 a minute."""
 
 
 async def get(settings: Settings, path: str, params: Mapping[str, str]) -> dict[str, Any]:
@@ -38,17 +45,22 @@ async def get(settings: Settings, path: str, params: Mapping[str, str]) -> dict[
     return decode(body, f"GET {path}")
 
 
-async def campaigns(settings: Settings) -> list[Campaign]:
-    """The e-mail campaigns that are scheduled and not yet sent; see ``Client.campaigns``.
+async def campaigns(settings: Settings, until: datetime | None = None) -> list[Campaign]:
+    """The e-mail campaigns that are scheduled to be sent from now until then; see ``klaviyo.campaigns.scheduled``.
 
     Raises:
         ConfigError, VendorError: as of ``get``.
     """
-    asking = scheduled(settings.revision)
+    asking = scheduled(settings.revision, until)
+    go_on = partial(next, asking)
     try:
-        path, params = next(asking)
         while True:
-            path, params = asking.send(await get(settings, path, params))
+            path, params = go_on()
+            try:
+                go_on = partial(asking.send, await get(settings, path, params))
+            except VendorError as error:
+                go_on = partial(asking.throw, error)
+            await asyncio.sleep(PAUSE_SECONDS)
     except StopIteration as end:
         return list(end.value)
 

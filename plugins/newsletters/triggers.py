@@ -111,21 +111,28 @@ class NewsletterTrigger(BaseEventTrigger):
         if publisher.campaigns is None:
             raise ConfigError(f"publisher {self.publisher}: campaigns is missing in its file.")
         self._pause = publisher.campaigns.poll_seconds
-        newsletters = due(publisher, await self.scheduled(publisher.campaigns), now)
-        ids = {each.run_id for each in newsletters}
-        self._announced = {run_id: when for run_id, when in self._announced.items() if run_id in ids}
-        self._started &= ids
-        return [each.announcement(self.publisher) for each in newsletters if await self._is_news(each)]
+        found = due(publisher, await self.scheduled(publisher.campaigns), now)
+        newsletters = {each.run_id(self.publisher): each for each in found}
+        self._announced = {run_id: when for run_id, when in self._announced.items() if run_id in newsletters}
+        self._started &= newsletters.keys()
+        news = {run_id: each for run_id, each in newsletters.items() if await self._is_news(run_id)}
+        for run_id, each in news.items():  # not before all are asked: a question that fails must not cost the others
+            self._note(run_id, each)
+        return [each.announcement(self.publisher) for each in news.values()]
 
-    async def _is_news(self, newsletter: "Newsletter") -> bool:
-        """Whether to announce it now; noted as announced if so."""
-        run_id, before = newsletter.run_id, self._announced.get(newsletter.run_id)
+    async def _is_news(self, run_id: str) -> bool:
+        """Whether to announce the newsletter of this run now."""
+        before = self._announced.get(run_id)
         if run_id in self._started or (before is not None and time.monotonic() - before < AGAIN_SECONDS):
             return False
         if await self.has_run(run_id):
             self._started.add(run_id)
             return False
-        if before is not None:
+        return True
+
+    def _note(self, run_id: str, newsletter: "Newsletter") -> None:
+        """Remember that it is announced, and say so."""
+        if run_id in self._announced:
             log.warning(
                 "newsletter %s of publisher %s was announced, but no run %s of the DAG %s came of it: are both "
                 "campaign_watcher__%s and %s unpaused? Announcing it again.",
@@ -138,7 +145,6 @@ class NewsletterTrigger(BaseEventTrigger):
             )
         self._announced[run_id] = time.monotonic()
         log.info("newsletter %s of publisher %s is due: announcing %s", newsletter.id, self.publisher, run_id)
-        return True
 
     async def has_run(self, run_id: str) -> bool:
         """Whether the newsletter's run exists, in whatever state."""

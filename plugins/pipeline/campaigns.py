@@ -63,7 +63,8 @@ def runs_of(publisher: str, extras: list[Mapping[str, Any]], now: datetime) -> l
             log.error("left out: newsletter %s was to be sent at %s, which is past", newsletter.id, send_at)
             continue
         conf = {"publisher": publisher, "send_at": send_at, "newsletter": f"{newsletter.name} ({newsletter.id})"}
-        runs[newsletter.run_id] = {"trigger_run_id": newsletter.run_id, "conf": conf}
+        run_id = newsletter.run_id(publisher)
+        runs[run_id] = {"trigger_run_id": run_id, "conf": conf}
     return list(runs.values())
 
 

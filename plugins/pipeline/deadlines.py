@@ -26,6 +26,9 @@ def deadline_of(
 ) -> datetime | None:
     """When to stop waiting for the batch: as given, or ``ready_minutes`` before the newsletter is sent.
 
+    If that is past already while the newsletter is still to come, and the publisher file says what stands in for a
+    batch (``on_deadline``), it is now: the run looks once and goes on with the stand-in.
+
     Raises:
         ConfigError: it is past, or after the newsletter is sent.
     """
@@ -38,6 +41,8 @@ def deadline_of(
     ends = deadline or (send_at - timedelta(minutes=ready) if send_at else None)
     if ends and send_at and ends > send_at:
         raise ConfigError(f"deadline: {ends.isoformat()} is after send_at, {send_at.isoformat()}")
+    if ends and ends <= now and not deadline and publisher.batch.on_deadline != "fail":
+        return now
     if ends and ends <= now:
         when = f"; the newsletter is sent at {send_at.isoformat()}" if send_at else ""
         raise ConfigError(

@@ -1,6 +1,8 @@
 """Looking from a trigger: one request without holding up the event loop. It is tried once; the trigger looks again."""
 
+import asyncio
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from smartemailing.answers import API, LIMIT, Newsletter, content_of, newsletter_of, rows_of
@@ -9,6 +11,7 @@ from vendor_http.errors import Unreachable
 from vendor_http.session import USER_AGENT
 from vendor_http.shared_transport import shared_transport
 
+NEWEST = 2 * LIMIT
 _NEWSLETTERS = "/newsletter-stats-summary"
 
 
@@ -41,17 +44,25 @@ async def get(settings: Settings, path: str, params: Mapping[str, str] | None = 
 
 
 async def newsletters(settings: Settings) -> list[Newsletter]:
-    """The account's newsletters, as ``newsletter-stats-summary`` lists them.
+    """The account's newest newsletters, as ``newsletter-stats-summary`` lists them.
+
+    At most :data:`NEWEST`: a newsletter that is to be sent is a new one, and a look must not read all that were ever
+    sent. That this listing keeps the order is not documented; if it does not, everything is read.
 
     Raises:
         VendorError: see :func:`get`.
     """
     found: list[Newsletter] = []
-    offset = 0
     while True:
-        params = {"sort": "id", "limit": str(LIMIT), "offset": str(offset)}
+        params = {"sort": "-id", "limit": str(LIMIT), "offset": str(len(found))}
         rows, total = rows_of(_NEWSLETTERS, await get(settings, _NEWSLETTERS, params))
         found += [newsletter_of(row, settings.time_zone) for row in rows]
-        offset += len(rows)
-        if not rows or offset >= total:
+        enough = len(found) >= NEWEST and _are_newest_first(found)
+        if not rows or len(found) >= total or enough:
             return found
+        await asyncio.sleep(settings.pause_seconds)
+
+
+def _are_newest_first(found: list[Newsletter]) -> bool:
+    numbers = [int(each.id) for each in found if each.id.isdecimal()]
+    return len(numbers) == len(found) and all(one > other for one, other in pairwise(numbers))

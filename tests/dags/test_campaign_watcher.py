@@ -70,9 +70,9 @@ def test_each_newsletter_starts_one_run_once(tmp_path: Path) -> None:
     assert "campaign is paused" in log
 
     assert started["states"] == {"newsletters[-1]": "success", **{f"start[{n}]": "success" for n in range(3)}}
-    assert set(started["runs"]) == {sale.run_id, moved.run_id, newsletter("NEWS").run_id}
+    assert set(started["runs"]) == {each.run_id("shop") for each in (sale, moved, newsletter("NEWS"))}
     conf = {"publisher": "shop", "send_at": LATER.isoformat(), "newsletter": "The SALE (SALE)"}
-    assert started["runs"][sale.run_id] == {"conf": conf, "state": "queued"}
+    assert started["runs"][sale.run_id("shop")] == {"conf": conf, "state": "queued"}
     assert "newsletter GONE was to be sent at" in log
     assert log.count("an event tells of no newsletter") == 2
 

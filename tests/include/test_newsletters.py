@@ -64,24 +64,30 @@ def test_several_newsletters_are_due_at_once() -> None:
     assert due(publisher(KLAVIYO), [*both, newsletter(40)], NOW) == both
 
 
-def test_the_run_id_knows_newsletter_and_time() -> None:
+def test_the_run_id_knows_publisher_newsletter_and_time() -> None:
     one = newsletter()
-    assert one.run_id == "klaviyo__01CAMP__20261127T080000Z"
+    assert one.run_id("shop") == "klaviyo__shop__01CAMP__20261127T080000Z"
     prague = timezone(timedelta(hours=1))
-    assert newsletter(send_at=one.send_at.astimezone(prague)).run_id == one.run_id
-    assert len({one.run_id, newsletter(3).run_id, newsletter(id="01OTHER").run_id}) == 3
+    assert newsletter(send_at=one.send_at.astimezone(prague)).run_id("shop") == one.run_id("shop")
+    assert len({each.run_id("shop") for each in (one, newsletter(3), newsletter(id="01OTHER"))}) == 3
+
+
+def test_two_publishers_never_share_a_run() -> None:
+    """Accounts number their newsletters alike, and one campaign may go to the lists of two publishers."""
+    seventh = newsletter(platform="smartemailing", id="7", included=None)
+    assert seventh.run_id("shop_cz") != seventh.run_id("shop_sk")
 
 
 def test_a_strange_id_makes_a_run_id_all_the_same() -> None:
-    strange = newsletter(id="../a b?\n").run_id
-    assert strange.startswith("klaviyo__a-b-")
-    assert strange != newsletter(id="a b").run_id
+    strange = newsletter(id="../a b?\n").run_id("shop")
+    assert strange.startswith("klaviyo__shop__a-b-")
+    assert strange != newsletter(id="a b").run_id("shop")
 
 
 def test_an_event_tells_of_the_newsletter() -> None:
     one = newsletter(name="Black\nFriday\x00 " + "x" * 500)
     told = announced("shop", one.announcement("shop"))
-    assert (told.run_id, told.send_at) == (one.run_id, one.send_at)
+    assert (told.run_id("shop"), told.send_at) == (one.run_id("shop"), one.send_at)
     assert told.name.startswith("Black Friday x")
     assert len(told.name) == 200
 

@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from include.sandbox.server import running
+from klaviyo import look
 from klaviyo.campaign_trigger import KlaviyoCampaignTrigger
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -68,6 +69,7 @@ def shop(account: Account, revision: str, tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "publishers").mkdir()
     (tmp_path / "publishers" / "shop.yaml").write_text(PUBLISHER)
     monkeypatch.setenv("PUBLISHERS_DIR", str(tmp_path / "publishers"))
+    monkeypatch.setattr(look, "PAUSE_SECONDS", 0)
     connect(monkeypatch, account, revision)
 
 
@@ -94,7 +96,7 @@ def test_a_restart_tells_nothing_twice_and_a_moved_campaign_anew(account: Accoun
     first = Watcher()
     [payload] = asyncio.run(first.look())
     assert payload["name"] == "The SALE"
-    runs = {f"klaviyo__SALE__{datetime.fromisoformat(before[1]):%Y%m%dT%H%M%SZ}"}
+    runs = {f"klaviyo__shop__SALE__{datetime.fromisoformat(before[1]):%Y%m%dT%H%M%SZ}"}
     restarted = Watcher(runs)
     assert restarted.told() == []
     moved = account.put("SALE", hours=5)

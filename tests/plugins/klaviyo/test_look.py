@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -22,9 +22,14 @@ from vendor_http.errors import (
 )
 
 OLD, NEW = "2026-07-15", "2026-10-15"
-SEND_AT = datetime(2026, 11, 24, 8, tzinfo=UTC)
+SEND_AT = datetime(2126, 11, 24, 8, tzinfo=UTC)
 AUTUMN = Campaign("C1", "Autumn", "scheduled", SEND_AT, ("SEGM01", "LIST01"), ("LIST09",))
-BARE = Campaign("C4", "", "scheduled", None, (), ())
+BARE = Campaign("C4", "", "scheduled", SEND_AT, (), ())
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look, "PAUSE_SECONDS", 0)
 
 
 def old_campaign(campaign: str, status: str, **attributes: Any) -> dict[str, Any]:
@@ -33,9 +38,13 @@ def old_campaign(campaign: str, status: str, **attributes: Any) -> dict[str, Any
 
 def old() -> list[Any]:
     audiences = {"included": ["SEGM01", "LIST01"], "excluded": ["LIST09"]}
-    full = {"name": "Autumn", "send_time": "2026-11-24T09:00:00+01:00", "audiences": audiences}
+    full = {"name": "Autumn", "send_time": "2126-11-24T09:00:00+01:00", "audiences": audiences}
     first = [old_campaign("C1", "Scheduled", **full), old_campaign("C2", "Draft"), old_campaign("C3", "Sent")]
-    second = [old_campaign("C4", "scheduled", send_time="soon", audiences=None)]
+    second = [
+        old_campaign("C4", "scheduled", send_time="2126-11-24T08:00:00Z", audiences=None),
+        old_campaign("C5", "scheduled", send_time="soon", audiences=audiences),
+        old_campaign("C6", "scheduled", send_time="2026-01-01T08:00:00Z", audiences=audiences),
+    ]
     link = "https://a.klaviyo.com/api/campaigns?page%5Bcursor%5D=c1"
     return [{"data": first, "links": {"next": link}}, {"data": second, "links": {"next": None}}]
 
@@ -49,11 +58,13 @@ def message(ident: str, campaign: str, status: str, audience: str | None, **defi
 
 
 def new() -> list[Any]:
-    options = {"send_time": "2026-11-24T08:00:00Z", "send_strategy": "static"}
+    options = {"send_time": "2126-11-24T08:00:00Z", "send_strategy": "static"}
     messages = [
         message("M1", "C1", "scheduled", "A1", name="Autumn", send_options=options),
         message("M2", "C2", "draft", "A2"),
-        message("M4", "C4", "scheduled", None, send_options=None),
+        message("M4", "C4", "scheduled", None, send_options=options),
+        message("M5", "C5", "scheduled", "A5", send_options=None),
+        message("M6", "C6", "scheduled", "A6", send_options={"send_time": "2026-01-01T08:00:00Z"}),
     ]
     definition = {"included": ["SEGM01", "LIST01"], "excluded": ["LIST09"], "priority": 1}
     audience = {"data": {"type": "campaign-audience", "id": "A1", "attributes": {"definition": definition}}}
@@ -80,6 +91,55 @@ def test_both_shapes_tell_the_same(vendor: Any, waiting: bool, revision: str, do
     assert found == [AUTUMN, BARE]
     assert [path for path, _ in vendor.asked] == asked
     assert {headers["revision"] for headers in vendor.headers} == {revision}
+
+
+@pytest.mark.parametrize("revision", [OLD, NEW])
+def test_none_later_than_the_lead_time_is_asked_for(vendor: Any, revision: str) -> None:
+    vendor.says(*(old() if revision == OLD else new()))
+    assert asyncio.run(look.campaigns(vendor.settings(revision=revision), SEND_AT - timedelta(hours=1))) == []
+    assert not any("audiences" in path for path, _ in vendor.asked)
+
+
+@pytest.mark.parametrize("waiting", [True, False], ids=["client", "look"])
+@pytest.mark.parametrize("status", [404, 200])
+def test_a_campaign_without_an_audience_does_not_keep_the_others(
+    vendor: Any, waiting: bool, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    messages, audience = new()
+    options = {"send_time": "2126-11-24T08:00:00Z"}
+    messages["data"].insert(0, message("M0", "C0", "scheduled", "A0", send_options=options))
+    vendor.says(messages)
+    vendor.fails(404) if status == 404 else vendor.says({"no": "resource"})
+    vendor.says(audience)
+    if waiting:
+        with vendor.client(revision=NEW) as client:
+            found = client.campaigns()
+    else:
+        found = asyncio.run(look.campaigns(vendor.settings(revision=NEW)))
+    assert found == [AUTUMN, BARE]
+    assert "campaign C0 is left out of this look" in caplog.text
+
+
+def test_a_quota_that_is_used_up_leaves_one_out_until_the_next_look(vendor: Any) -> None:
+    messages, _ = new()
+    vendor.says(messages).fails(429)
+    assert asyncio.run(look.campaigns(vendor.settings(revision=NEW))) == [BARE]
+
+
+def test_a_refused_key_is_no_missing_audience(vendor: Any) -> None:
+    messages, _ = new()
+    vendor.says(messages).fails(403)
+    with pytest.raises(Unauthorized):
+        asyncio.run(look.campaigns(vendor.settings(revision=NEW)))
+
+
+@pytest.mark.parametrize("waiting", [True, False], ids=["client", "look"])
+def test_pages_that_lead_in_a_circle_end(vendor: Any, waiting: bool) -> None:
+    pages = [{"data": [], "links": {"next": f"https://x.example/?page%5Bcursor%5D={name}"}} for name in "ABABAB"]
+    vendor.says(*pages)
+    with vendor.client() as client, pytest.raises(Unreadable, match="in a circle"):
+        client.campaigns() if waiting else asyncio.run(look.campaigns(vendor.settings()))
+    assert len(vendor.asked) == 3
 
 
 def test_what_is_asked(vendor: Any) -> None:

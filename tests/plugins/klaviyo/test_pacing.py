@@ -73,11 +73,11 @@ def test_a_fault_in_the_middle_of_a_pull_loses_nothing(sandbox: Running, fault: 
 
 @pytest.mark.parametrize("revision", ["2026-07-15", "2026-10-15"])
 def test_scheduled_campaigns_are_found_in_both_shapes(sandbox: Running, revision: str) -> None:
-    usual = {"name": "Autumn", "send_at": "2026-11-24T08:00:00+00:00", "included": ["SEGM01"], "excluded": ["LIST02"]}
+    usual = {"name": "Autumn", "send_at": "2126-11-24T08:00:00+00:00", "included": ["SEGM01"], "excluded": ["LIST02"]}
     for name, status in (("C1", "scheduled"), ("C2", "draft"), ("C3", "sent")):
         url = f"{sandbox.url}/_sandbox/klaviyo/campaigns/{name}"
         requests.put(url, json={**usual, "status": status}).raise_for_status()
-    send_at = datetime(2026, 11, 24, 8, tzinfo=UTC)
+    send_at = datetime(2126, 11, 24, 8, tzinfo=UTC)
     with client(sandbox, revision=revision) as asking:
         assert asking.campaigns() == [Campaign("C1", "Autumn", "scheduled", send_at, ("SEGM01",), ("LIST02",))]
 

@@ -72,6 +72,21 @@ def test_a_run_that_comes_too_late_is_told_so(deadline: int | None, send_at: int
         deadline_of(publisher(), *times, NOW)
 
 
+@pytest.mark.parametrize("on_deadline", ["use_previous", "default_only"])
+def test_a_newsletter_that_is_sent_too_soon_for_a_batch_gets_what_stands_in(staging: Path, on_deadline: str) -> None:
+    took(staging, 90)
+    of, soon = publisher(on_deadline), NOW + timedelta(minutes=20)
+    ends = deadline_of(of, None, soon, NOW)
+    assert ends == NOW
+    figures = lateness(of, ends.isoformat(), NOW)
+    assert figures
+    assert (figures["left_minutes"], figures["needed_minutes"]) == (0.0, 90.0)
+    with pytest.raises(ConfigError, match="is past"):  # a time that a person gave is a mistake
+        deadline_of(of, NOW - timedelta(minutes=1), soon, NOW)
+    with pytest.raises(ConfigError, match="was to be sent"):
+        deadline_of(of, None, NOW - timedelta(minutes=1), NOW)
+
+
 def test_without_a_deadline_no_run_is_late() -> None:
     assert lateness(publisher(), None, NOW) is None
 
