@@ -6,11 +6,16 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+from zoneinfo import ZoneInfo
 
 import pytest
 import requests
 
 from include.sandbox.server import Running, running
+from smartemailing import look
+from smartemailing.answers import newsletter_of
+from smartemailing.connections import Settings
 from smartemailing.newsletters import SmartEmailingNewsletterTrigger
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -60,6 +65,31 @@ def test_those_with_a_start_ahead_are_announced(sandbox: Running) -> None:
         {"publisher": "shop", "platform": "smartemailing", "id": "1", "name": "The 1", "send_at": send_at},
     ]
     assert asyncio.run(watcher.look()) == []
+
+
+def test_an_empty_time_of_a_database_is_no_time() -> None:
+    row = {"id": 7, "start": "0001-01-01 00:00:00", "finish": "9999-12-31 23:59:59"}
+    assert newsletter_of(row, ZoneInfo("Europe/Prague")).start is None
+    assert newsletter_of(row, ZoneInfo("America/New_York")).finish is None
+    assert newsletter_of({"id": 7, "start": "0001-01-01T00:00:00+02:00"}, ZoneInfo("UTC")).start is None
+
+
+@pytest.mark.parametrize(("ordered", "offsets"), [(True, ["0", "500"]), (False, ["0", "500", "1000", "1500", "2000"])])
+def test_a_look_reads_the_newest_only_where_the_order_is_kept(serve: Any, ordered: bool, offsets: list[str]) -> None:
+    asked = []
+
+    def answer(request: Any) -> None:
+        params = dict(parse_qsl(urlsplit(request.path).query))
+        asked.append(params)
+        request.take()
+        numbers = sorted(range(1, 2101), reverse=ordered and params["sort"] == "-id")
+        first = int(params["offset"])
+        rows = [{"id": number, "name": "x"} for number in numbers[first : first + int(params["limit"])]]
+        request.reply(200, json.dumps({"status": "ok", "meta": {"total_count": 2100}, "data": rows}).encode())
+
+    found = asyncio.run(look.newsletters(Settings(serve(answer), "sandbox", "key", pause_seconds=0)))
+    assert [each["offset"] for each in asked] == offsets
+    assert max(int(each.id) for each in found) == 2100
 
 
 def test_a_refused_key_is_said(
