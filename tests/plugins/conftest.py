@@ -29,6 +29,7 @@ def serve() -> Iterator[Serve]:
         def start(answer: Answer) -> str:
             class Handler(BaseHTTPRequestHandler):
                 protocol_version = "HTTP/1.1"
+                disable_nagle_algorithm = True  # head and body are two packets
 
                 def log_message(self, *arguments: Any) -> None:
                     pass

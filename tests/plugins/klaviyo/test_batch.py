@@ -29,6 +29,7 @@ from luigisbox.wait import NoBatchInTime, Superseded
 from vendor_http.errors import PermanentError
 
 TYPE = "mail-recommender-1"
+NO_CERTIFICATES = {"verify": False}  # each look in a process of its own would read them, which takes long
 BOTH = pytest.mark.parametrize("deferrable", [True, False], ids=["deferred", "synchronous"])
 PUBLISHER = """
 luigisbox: {connection: none, upload_users: false}
@@ -103,7 +104,7 @@ class Shop:
     def __init__(self, root: Path, publishers: Path, account: Account, patch: pytest.MonkeyPatch) -> None:
         self.root, self.account = root, account
         patch.setenv("PUBLISHERS_DIR", str(publishers))
-        connection = {"conn_type": "klaviyo", "host": account.url, "password": "pk_hush"}
+        connection = {"conn_type": "klaviyo", "host": account.url, "password": "pk_hush", "extra": NO_CERTIFICATES}
         patch.setenv("AIRFLOW_CONN_KLAVIYO_TEST", json.dumps(connection))
         (publishers / "shop.yaml").write_text(PUBLISHER)
 
@@ -136,6 +137,7 @@ def account(serve: Callable[..., str]) -> Account:
 def shop(staging: Path, tmp_path: Path, account: Account, monkeypatch: pytest.MonkeyPatch) -> Shop:
     from vendor_http import retry
 
+    monkeypatch.setattr("klaviyo.batch.REST", 0.1)
     monkeypatch.setattr(retry.Retry, "__init__", _impatient(retry.Retry.__init__))
     (tmp_path / "publishers").mkdir()
     return Shop(staging, tmp_path / "publishers", account, monkeypatch)
@@ -234,7 +236,7 @@ class TestWhatCounts:
     def test_the_last_batchs_recommendations_are_not_fresh(self, shop: Shop, first: Any, deferrable: bool) -> None:
         shop.accepted("two", range(19))
         with pytest.raises(NoBatchInTime, match="only 0 of 10 sampled profiles with recommendations carry new ones"):
-            Played(deferrable, deadline=soon(0.8)).run()
+            Played(deferrable, deadline=soon(0.3)).run()
 
     def test_a_new_list_of_other_profiles_does_not_make_old_ones_fresh(self, shop: Shop) -> None:
         shop.account.publish(1)
@@ -242,7 +244,7 @@ class TestWhatCounts:
         Played(True, meanwhile=lambda _: shop.account.publish(2)).run()
         shop.accepted("other half", range(10, 20))
         with pytest.raises(NoBatchInTime, match="only 0 of 10"):
-            Played(True, deadline=soon(0.8)).run()
+            Played(True, deadline=soon(0.3)).run()
 
     @BOTH
     def test_a_new_publication_is(self, shop: Shop, first: Any, deferrable: bool) -> None:
@@ -287,21 +289,21 @@ class TestWhatCounts:
         assert len(shop.account.asked) == asked
         assert Played(True, run_id="manual__2").run() == first
         with pytest.raises(NoBatchInTime, match="only 0 of 10"):
-            Played(True, run_id="scheduled__1", since=soon(0), deadline=soon(0.6)).run()
+            Played(True, run_id="scheduled__1", since=soon(0), deadline=soon(0.3)).run()
 
 
 class TestDeadline:
     def test_fail(self, shop: Shop) -> None:
         shop.accepted("one")
         with pytest.raises(NoBatchInTime, match="none of 10 sampled profiles carries recommendations yet"):
-            Played(True, deadline=soon(0.5)).run()
+            Played(True, deadline=soon(0.3)).run()
 
     @pytest.mark.parametrize(("choice", "outcome"), [("use_previous", "previous"), ("default_only", "default_only")])
     def test_what_stands_in(self, shop: Shop, choice: str, outcome: str) -> None:
         shop.accepted("one")
         first = Played(True, meanwhile=lambda _: shop.account.publish(1)).run()
         shop.accepted("two", range(19))
-        result = Played(True, deadline=soon(0.5), on_deadline=choice).run()
+        result = Played(True, deadline=soon(0.3), on_deadline=choice).run()
         assert (result["outcome"], result["uri"]) == (outcome, first["uri"])
 
     def test_a_newer_list(self, shop: Shop) -> None:
@@ -335,7 +337,7 @@ class TestTrouble:
 
         async def twice() -> Any:
             first = asyncio.ensure_future(anext(trigger.run()))
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(0.25)
             first.cancel()
             shop.account.publish(1)
             _, arguments = trigger.serialize()
@@ -457,7 +459,7 @@ def test_against_the_stand_in_with_its_dirt(shop: Shop, tmp_path: Path, monkeypa
 
     with running(tmp_path / "box") as box:
         fill_klaviyo(tmp_path / "box", 300)
-        connection = {"conn_type": "klaviyo", "host": box.url, "password": "pk_sandbox"}
+        connection = {"conn_type": "klaviyo", "host": box.url, "password": "pk_sandbox", "extra": NO_CERTIFICATES}
         monkeypatch.setenv("AIRFLOW_CONN_KLAVIYO_TEST", json.dumps(connection))
         with Client(Settings(box.url, "pk_sandbox")) as client:
             rows = [row for page in client.profiles("list:LIST01", fields=["external_id"]) for row in page.rows]
@@ -471,7 +473,7 @@ def test_against_the_stand_in_with_its_dirt(shop: Shop, tmp_path: Path, monkeypa
 
         result = Played(True, meanwhile=publish).run()
         with pytest.raises(NoBatchInTime):
-            Played(True, run_id="scheduled__2", since=soon(0), deadline=soon(0.6)).run()
+            Played(True, run_id="scheduled__2", since=soon(0), deadline=soon(0.3)).run()
     settings, folder = load_publisher("shop"), to_path(result["uri"])
     figures = coverage.reconcile(
         folder, user_sets.load(shop.root, "shop", user_set.name), settings.batch, settings.coverage
