@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from include.sandbox.server import Running, running
+from include.sandbox.smartemailing.fill import fill_smartemailing
 from include.staging import PROJECT_ROOT
 from include.transactions.ledger import FILE, Ledger
 
@@ -48,6 +49,7 @@ deliveries:
   - {name: feed, kind: feed}
   - {name: table, kind: warehouse, connection: shop, table: recommendations}
   - {name: products, kind: python, callable: demo.deliveries.count_products}
+  - {name: contacts, kind: smartemailing, connection: shop_contacts, on_absent: clear, fields: {mail-basket: 21}}
   - {name: ready, kind: asset}
 schedule: {past_transactions: "@monthly", audience: "@daily"}
 campaigns: {kind: smartemailing, connection: shop_newsletters, ready_minutes: 30, run_minutes: 120}
@@ -85,7 +87,9 @@ def purchases() -> list[tuple[str, str, str, str]]:
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     settings = {"today": date(2026, 5, 1), "publish_after": 1.0, "types": {"mail-basket": 3}}
-    with running(tmp_path_factory.mktemp("sandbox"), **settings) as started:
+    state = tmp_path_factory.mktemp("sandbox")
+    fill_smartemailing(state, 0)
+    with running(state, **settings) as started:
         yield started
 
 
@@ -98,6 +102,13 @@ def environment(shop: Path, sandbox: Running, tmp_path_factory: pytest.TempPathF
     connections = {
         "shop": {"conn_type": "sqlite", "host": str(shop)},
         "shop_batch": {"conn_type": "http", "host": "127.0.0.1", "schema": "http", "port": port},
+        "shop_contacts": {
+            "conn_type": "smartemailing",
+            "host": sandbox.url,
+            "login": "sandbox",
+            "password": "sandbox_key",
+            "extra": {"pause_seconds": 0.001},
+        },
         "shop_luigisbox": {
             "conn_type": "luigisbox",
             "host": sandbox.url,
@@ -207,6 +218,21 @@ def test_the_deliveries_hold_what_the_report_says(
     with closing(sqlite3.connect(shop)) as connection:
         found = connection.execute("SELECT count(*) FROM recommendations WHERE batch = ?", [name]).fetchone()[0]
     assert found == report["deliveries"]["table"]["rows"] == 3 * CUSTOMERS
+
+
+def test_the_contacts_of_the_platform_hold_their_recommendations(
+    runs: dict[str, dict[str, Any]], sandbox: Running
+) -> None:
+    first, second = (runs[name]["results"]["recommendations.report[-1]"] for name in ("recommendations", "campaign"))
+    for figures in (first["deliveries"]["contacts"], second["deliveries"]["contacts"]):
+        assert figures["recipients"] == CUSTOMERS + SLEEPERS
+        assert figures["recipients"] == figures["sent"] + figures["unchanged"] + figures["kept"] + figures["set_aside"]
+    query = """SELECT emailaddress, value FROM contacts c JOIN contact_customfields v ON v.contact_id = c.id
+               WHERE customfield_id = 21 AND value <> ''"""
+    with closing(sqlite3.connect(sandbox.state / "smartemailing.sqlite")) as connection:
+        found = dict(connection.execute(query).fetchall())
+    assert found.keys() == {f"c{n:02}@shop.example" for n in range(CUSTOMERS)}
+    assert {len(json.loads(value)) for value in found.values()} == {3}
 
 
 def test_a_campaign_that_will_hardly_be_ready_says_so_at_once(
