@@ -90,11 +90,9 @@ class FromMemory:
         for document in documents(self._profiles):
             yield page_of(decode(document, "GET"), "GET")
 
-    def source(self, _: str) -> Any:
+    def profile_count(self, _: str) -> int:
         """The source's own count."""
-        from klaviyo.documents import SourceInfo
-
-        return SourceInfo("bench", self._profiles)
+        return self._profiles
 
 
 def read(profiles: int) -> int:

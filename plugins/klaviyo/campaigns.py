@@ -1,7 +1,6 @@
 """Which campaigns are scheduled: the same answer from both shapes of Klaviyo's API.
 
-What to ask is told as a generator of requests that takes the documents back, so that the client, which waits, and the
-looks of triggers, which must not, share it.
+What to ask is told as a generator of requests that takes the documents back: how they are fetched is for the look.
 
 Up to revision 2026-07-15 a campaign has all of it. From 2026-10-15 status and send time are with its message, and the
 lists with the message's audience: one more request for each, so it is asked only of those whose time it is.

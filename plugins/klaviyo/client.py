@@ -1,51 +1,28 @@
-"""The client of Klaviyo: pages of profiles, import jobs, campaigns. It waits; it knows no Airflow.
+"""The client of Klaviyo: pages of profiles, and import jobs. It waits; it knows no Airflow.
 
-Each request is paced before it is sent, tried again while that is safe, and read whole: at most one page is held.
+Each request is paced before it is sent, tried again if waiting mends it (an import, too: it is an upsert), and read
+whole: at most one page is held.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from time import sleep as really_sleep
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
 from include.errors import ConfigError
-from klaviyo.campaigns import scheduled
 from klaviyo.connections import Settings
-from klaviyo.documents import (
-    CURSOR,
-    Campaign,
-    Job,
-    Page,
-    SourceInfo,
-    attributes_of,
-    decode,
-    job_of,
-    page_of,
-    resource_of,
-    source_of,
-)
-from vendor_http.errors import (
-    FateUnknown,
-    Invalid,
-    NotFound,
-    Unauthorized,
-    Unreachable,
-    Unreadable,
-    VendorError,
-    error_for_status,
-)
+from klaviyo.documents import CURSOR, Job, Page, attributes_of, decode, job_of, page_of, profile_count_of, resource_of
+from vendor_http.errors import Invalid, NotFound, Unauthorized, Unreadable, error_for_status
 from vendor_http.pacing import Pacer
 from vendor_http.retry import Retry
-from vendor_http.session import VendorSession, never_sent
+from vendor_http.session import VendorSession
 
 PAGE_SIZE = 100
 JOBS = "/api/profile-bulk-import-jobs"
 ALL = "all"
-_UNKNOWN = "Whether the import job was made is unknown; sending it again leaves the same profiles."
 
-__all__ = ["Campaign", "Client", "Job", "Page", "SourceInfo"]
+__all__ = ["Client", "Job", "Page"]
 
 
 class Client:
@@ -107,8 +84,8 @@ class Client:
             params["filter"] = filter
         yield from self._pages(path, params, self._profiles, cursor)
 
-    def source(self, source: str) -> SourceInfo:
-        """Name and own count of a source; ``all`` is not counted by Klaviyo.
+    def profile_count(self, source: str) -> int | None:
+        """How many profiles Klaviyo counts in a list or segment; None for ``all``, which it does not count.
 
         Raises:
             ConfigError: the source is none of ``all``, ``list:ID``, ``segment:ID``.
@@ -116,28 +93,29 @@ class Client:
         """
         kind, name = _source(source)
         if not name:
-            return SourceInfo("all profiles", None)
+            return None
         path = f"/api/{kind}s/{quote(name, safe='')}"
         document = self._get(path, {f"additional-fields[{kind}]": "profile_count"}, self._counts)
-        return source_of(document, f"GET {path}")
+        return profile_count_of(document, f"GET {path}")
 
     def create_import_job(self, body: bytes) -> str:
-        """Start a bulk import job; gives its id. An import is an upsert: the same again leaves the same profiles.
+        """Start a bulk import job; gives its id.
+
+        An import is an upsert: if an answer was lost, the same is sent again and leaves the same profiles.
 
         Raises:
-            FateUnknown: it may have been made, or not; it was not sent again.
             Invalid: refused as a whole; nothing was stored.
-            VendorError: not made.
+            VendorError: what Klaviyo answered at last; after one that is transient, a job may have been made.
         """
+        headers = {"Content-Type": "application/vnd.api+json"}
 
         def attempt(_number: int) -> str:
             self._others.before()
-            status, headers, content = self._post(JOBS, body)
-            if 200 <= status < 300:
-                return _job_id(content)
-            if status >= 500:
-                raise FateUnknown(f"POST {JOBS} answered {status}. {_UNKNOWN}", status=status)
-            raise self._error(status, "POST", JOBS, content, headers)
+            with self._session.post(self.settings.base_url + JOBS, data=body, headers=headers) as response:
+                self._others.after(response.headers)
+                if not 200 <= response.status_code < 300:
+                    raise self._error(response.status_code, "POST", JOBS, response.content, response.headers)
+                return str(resource_of(decode(response.content, f"POST {JOBS}"), f"POST {JOBS}")["id"])
 
         return self._retry.run(f"POST {JOBS}", attempt)
 
@@ -162,37 +140,6 @@ class Client:
         for page in self._pages(path, {"page[size]": str(PAGE_SIZE)}, self._others, None):
             yield from map(attributes_of, page.rows)
 
-    def find_profile(self, external_id: str) -> str | None:
-        """Klaviyo's id of the profile with this ``external_id``; None if there is none.
-
-        Raises:
-            VendorError: what Klaviyo answered at last.
-        """
-        quoted = external_id.replace("\\", "\\\\").replace('"', '\\"')
-        for page in self.profiles(ALL, fields=["external_id"], filter=f'equals(external_id,"{quoted}")'):
-            for row in page.rows:
-                if attributes_of(row).get("external_id") == external_id:
-                    return str(row["id"])
-        return None
-
-    def campaigns(self) -> list[Campaign]:
-        """The e-mail campaigns that are scheduled to be sent from now on, whichever shape the revision has.
-
-        Raises:
-            VendorError: what Klaviyo answered at last.
-        """
-        asking = scheduled(self.settings.revision)
-        go_on = partial(next, asking)
-        try:
-            while True:
-                path, params = go_on()
-                try:
-                    go_on = partial(asking.send, self._get(path, params, self._others))
-                except VendorError as error:
-                    go_on = partial(asking.throw, error)
-        except StopIteration as end:
-            return list(end.value)
-
     def probe(self) -> str:
         """One harmless request, tried once; a sentence on reach, key and revision.
 
@@ -203,13 +150,20 @@ class Client:
         return f"{self.settings.base_url} is reachable and accepts the key and revision {self.settings.revision}."
 
     def _pages(self, path: str, params: Mapping[str, str], pacer: Pacer, cursor: str | None) -> Iterator[Page]:
+        """Pages to the end. A circle is noticed by one remembered cursor, renewed after 1, 2, 4 ... pages (Brent)."""
+        remembered, pages, renewed_after = cursor, 0, 1
         while True:
             asked = {**params, CURSOR: cursor} if cursor else params
             page = page_of(self._get(path, asked, pacer), f"GET {path}", cursor)
-            yield page
             cursor = page.cursor
+            if cursor is not None and cursor == remembered:
+                raise Unreadable(f"GET {path}: the links to the next page lead in a circle.")
+            yield page
             if cursor is None:
                 return
+            pages += 1
+            if pages == renewed_after:
+                remembered, pages, renewed_after = cursor, 0, renewed_after * 2
 
     def _get(self, path: str, params: Mapping[str, str], pacer: Pacer) -> dict[str, Any]:
         return self._retry.run(f"GET {path}", lambda _number: self._ask(path, params, pacer))
@@ -222,17 +176,6 @@ class Client:
             if response.status_code != 200:
                 raise self._error(response.status_code, "GET", path, response.content, response.headers)
             return decode(response.content, f"GET {path}")
-
-    def _post(self, path: str, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
-        headers = {"Content-Type": "application/vnd.api+json"}
-        try:
-            with self._session.post(self.settings.base_url + path, data=body, headers=headers) as response:
-                self._others.after(response.headers)
-                return response.status_code, response.headers, response.content
-        except Unreachable as error:
-            if never_sent(error):
-                raise
-            raise FateUnknown(f"{error} {_UNKNOWN}") from error
 
     def _error(self, status: int, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Exception:
         return refused(self.settings, error_for_status(status, method, path, body, headers))
@@ -254,11 +197,3 @@ def _source(source: str) -> tuple[str, str]:
     if source == ALL or (kind in ("list", "segment") and name):
         return kind, name
     raise ConfigError(f"klaviyo: no source {source!r}; must be all, list:ID or segment:ID")
-
-
-def _job_id(content: bytes) -> str:
-    what = f"POST {JOBS}"
-    try:
-        return str(resource_of(decode(content, what), what)["id"])
-    except Unreadable as error:
-        raise FateUnknown(f"{error} {_UNKNOWN}") from error

@@ -26,16 +26,11 @@ class Page:
 
 
 @dataclass(frozen=True)
-class SourceInfo:
-    """A list or segment: its name, and how many profiles Klaviyo counts in it; None if it does not count."""
-
-    name: str
-    profile_count: int | None
-
-
-@dataclass(frozen=True)
 class Job:
-    """A bulk import job: status ``queued``, ``processing``, ``complete`` or ``cancelled``, and counts of profiles."""
+    """A bulk import job: status ``queued``, ``processing``, ``complete`` or ``cancelled``, and counts of profiles.
+
+    Of a job that is not complete, a count that Klaviyo does not give yet is 0.
+    """
 
     id: str
     status: str
@@ -133,33 +128,38 @@ def part(content: Any, *names: str) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def source_of(document: dict[str, Any], what: str) -> SourceInfo:
-    """A list or segment.
+def profile_count_of(document: dict[str, Any], what: str) -> int:
+    """How many profiles Klaviyo counts in a list or segment.
 
     Raises:
         Unreadable: it is none, or Klaviyo did not count it.
     """
-    attributes = attributes_of(resource_of(document, what))
-    count = attributes.get("profile_count")
-    if not isinstance(count, int) or isinstance(count, bool):
+    count = _count(attributes_of(resource_of(document, what)).get("profile_count"))
+    if count is None:
         raise Unreadable(f"{what}: the answer has no profile_count.")
-    return SourceInfo(str(attributes.get("name") or ""), count)
+    return count
 
 
 def job_of(document: dict[str, Any], what: str) -> Job:
     """A bulk import job.
 
     Raises:
-        Unreadable: it is none.
+        Unreadable: it is none, or it is complete and does not say how many profiles were imported and refused.
     """
     resource = resource_of(document, what)
     attributes = attributes_of(resource)
     status = attributes.get("status")
     if not isinstance(status, str):
         raise Unreadable(f"{what}: the answer has no status.")
-    counts = (attributes.get(f"{name}_count") for name in ("total", "completed", "failed"))
-    total, completed, failed = (count if isinstance(count, int) else 0 for count in counts)
+    counts = [_count(attributes.get(f"{name}_count")) for name in ("total", "completed", "failed")]
+    if status.lower() == "complete" and None in counts:
+        raise Unreadable(f"{what}: the job is complete, but the answer does not count its profiles.")
+    total, completed, failed = (count or 0 for count in counts)
     return Job(resource["id"], status.lower(), total, completed, failed)
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def moment_of(value: Any) -> datetime | None:

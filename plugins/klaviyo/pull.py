@@ -35,7 +35,7 @@ def pull(client: Client, audience: KlaviyoAudience, item: Source, run: Path) -> 
         "exclude_suppressed": audience.exclude_suppressed,
         "require_consent": audience.require_consent,
     }
-    stream = Stream(item, about, read, lambda: client.source(item["source"]).profile_count)
+    stream = Stream(item, about, read, lambda: client.profile_count(item["source"]))
     return stage(run, stream, audience.tolerance_percent)
 
 

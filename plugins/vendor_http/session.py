@@ -14,7 +14,6 @@ from requests.adapters import HTTPAdapter
 from urllib3 import ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from vendor_http.errors import Redirected, Unreachable
 
@@ -118,15 +117,6 @@ class VendorSession(requests.Session):
         if target is not None and (resp.request.method or "") in ("GET", "HEAD"):
             check_redirect(resp.url, target)
         return target
-
-
-def never_sent(error: Unreachable) -> bool:
-    """Whether there was no connection at all, so that the other side cannot have the request."""
-    inner: BaseException | None = error.__cause__
-    if isinstance(inner, requests.ConnectTimeout):
-        return True
-    reason = getattr(inner.args[0], "reason", None) if inner is not None and inner.args else None
-    return isinstance(reason, NewConnectionError | ConnectTimeoutError)
 
 
 def check_redirect(url: str, target: str) -> str:

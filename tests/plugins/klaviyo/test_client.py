@@ -3,14 +3,14 @@
 import json
 import socket
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
 from include.errors import ConfigError
-from klaviyo.client import Client, Job, SourceInfo
+from klaviyo.client import Client, Job
 from klaviyo.connections import Settings
 from vendor_http.errors import (
-    FateUnknown,
     Invalid,
     NotFound,
     PermanentError,
@@ -106,6 +106,28 @@ def test_pages_that_go_round_in_a_circle_are_noticed(vendor: Any, say: Any) -> N
     with vendor.client() as client, pytest.raises(Unreadable, match="the same one again"):
         names(client)
     assert len(vendor.asked) == 2
+
+
+@pytest.mark.parametrize("start", [None, "c0", "c2"])
+@pytest.mark.parametrize(("before", "round_"), [(0, 2), (0, 3), (3, 2), (5, 7)])
+def test_larger_circles_are_noticed_too(vendor: Any, say: Any, start: str | None, before: int, round_: int) -> None:
+    way = [f"c{number}" for number in range(before + round_)]
+    after = {None: way[0], **dict(zip(way, [*way[1:], way[before]], strict=True))}
+
+    def answer(request: Any) -> None:
+        asked = dict(parse_qsl(urlsplit(request.path).query)).get("page[cursor]")
+        request.reply(200, json.dumps(say.page("P1", after=after.get(asked, way[0]))).encode())
+
+    vendor.breaks(answer)
+    with vendor.client() as client, pytest.raises(Unreadable, match="lead in a circle"):
+        names(client, cursor=start)
+    assert len(vendor.asked) <= 3 * len(way) + 2
+
+
+def test_a_long_way_is_no_circle(vendor: Any, say: Any) -> None:
+    vendor.says(*(say.page(f"P{number}", after=f"c{number}") for number in range(40)), say.page("P40"))
+    with vendor.client() as client:
+        assert len(names(client)) == 41
 
 
 @pytest.mark.parametrize(
@@ -239,9 +261,9 @@ def test_lists_and_segments_are_counted(vendor: Any) -> None:
     counted = {"type": "list", "id": "LIST01", "attributes": {"name": "All", "profile_count": 12}}
     vendor.says({"data": counted})
     with vendor.client() as client:
-        assert client.source("list:LIST01") == SourceInfo("All", 12)
-        assert client.source("segment:SEGM01") == SourceInfo("All", 12)
-        assert client.source("all") == SourceInfo("all profiles", None)
+        assert client.profile_count("list:LIST01") == 12
+        assert client.profile_count("segment:SEGM01") == 12
+        assert client.profile_count("all") is None
     assert vendor.asked == [
         ("/api/lists/LIST01", {"additional-fields[list]": "profile_count"}),
         ("/api/segments/SEGM01", {"additional-fields[segment]": "profile_count"}),
@@ -252,7 +274,7 @@ def test_lists_and_segments_are_counted(vendor: Any) -> None:
 def test_a_source_without_a_count_is_not_taken_for_empty(vendor: Any, count: Any) -> None:
     vendor.says({"data": {"id": "LIST01", "attributes": {"name": "All", "profile_count": count}}})
     with vendor.client() as client, pytest.raises(Unreadable, match="no profile_count"):
-        client.source("list:LIST01")
+        client.profile_count("list:LIST01")
 
 
 def test_an_import_job(vendor: Any) -> None:
@@ -272,27 +294,55 @@ def test_an_import_job(vendor: Any) -> None:
     assert vendor.headers[0]["content-type"] == "application/vnd.api+json"
 
 
+@pytest.mark.parametrize("missing", ["total_count", "completed_count", "failed_count"])
+@pytest.mark.parametrize("count", [None, "1", 1.5, True])
+def test_a_complete_job_that_does_not_count_is_not_taken_for_one_without_failures(
+    vendor: Any, missing: str, count: Any
+) -> None:
+    counts = {"total_count": 3, "completed_count": 2, "failed_count": 1, missing: count}
+    vendor.says({"data": {"id": "J1", "attributes": {"status": "Complete", **counts}}})
+    with vendor.client() as client, pytest.raises(Unreadable, match="does not count its profiles"):
+        client.import_job("J1")
+
+
+def lost(request: Any) -> None:
+    request.connection.shutdown(socket.SHUT_RDWR)
+
+
 @pytest.mark.parametrize("status", [500, 503])
-def test_a_job_whose_fate_is_unknown_is_not_sent_again(vendor: Any, status: int) -> None:
-    vendor.fails(status)
-    with vendor.client() as client, pytest.raises(FateUnknown, match="unknown; sending it again leaves the same"):
-        client.create_import_job(b"{}")
-    assert len(vendor.asked) == 1
+def test_a_job_after_a_server_error_is_sent_again(vendor: Any, status: int) -> None:
+    vendor.fails(status).says({"data": {"id": "J1"}}, status=202)
+    with vendor.client() as client:
+        assert client.create_import_job(b"x") == "J1"
+    assert vendor.bodies == [b"x", b"x"]
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"{}", b'{"data": {}}'])
-def test_a_job_without_an_id_has_an_unknown_fate(vendor: Any, say: Any, body: bytes) -> None:
-    vendor.breaks(say.answer(body, 202))
-    with vendor.client() as client, pytest.raises(FateUnknown):
-        client.create_import_job(b"{}")
-    assert len(vendor.asked) == 1
+def test_a_job_without_an_id_is_sent_again(vendor: Any, say: Any, body: bytes) -> None:
+    vendor.breaks(say.answer(body, 202)).says({"data": {"id": "J1"}}, status=202)
+    with vendor.client() as client:
+        assert client.create_import_job(b"x") == "J1"
+    assert vendor.bodies == [b"x", b"x"]
 
 
-def test_a_job_whose_answer_was_lost_has_an_unknown_fate(vendor: Any) -> None:
-    vendor.breaks(lambda request: request.connection.shutdown(socket.SHUT_RDWR))
-    with vendor.client() as client, pytest.raises(FateUnknown):
-        client.create_import_job(b"{}")
-    assert len(vendor.asked) == 1
+def test_a_job_whose_answer_was_lost_is_sent_again(vendor: Any) -> None:
+    vendor.breaks(lost).says({"data": {"id": "J1"}}, status=202)
+    with vendor.client() as client:
+        assert client.create_import_job(b"x") == "J1"
+    assert vendor.bodies == [b"x", b"x"]
+
+
+def test_what_keeps_a_job_from_being_made_comes_out(vendor: Any, say: Any) -> None:
+    vendor.breaks(lost)
+    with vendor.client() as client, pytest.raises(Unreachable, match="profile-bulk-import-jobs"):
+        client.create_import_job(b"x")
+    assert len(vendor.asked) == 4
+    vendor.answers = [say.answer(b"{}", 503)]
+    with vendor.client() as client, pytest.raises(ServerError, match="answered 503"):
+        client.create_import_job(b"x")
+    vendor.answers = [say.answer(b"{}", 202)]
+    with vendor.client() as client, pytest.raises(Unreadable, match="POST /api/profile-bulk-import-jobs"):
+        client.create_import_job(b"x")
 
 
 def test_a_throttled_job_is_sent_again(vendor: Any) -> None:
@@ -306,14 +356,6 @@ def test_a_malformed_job_is_refused_with_the_place(vendor: Any) -> None:
     vendor.fails(400, "invalid", "Invalid input.", "'U-17' is bad")
     with vendor.client() as client, pytest.raises(Invalid, match=r"Invalid input: '…' is bad \[invalid\] at /data/"):
         client.create_import_job(b"{}")
-
-
-def test_a_profile_is_found_by_its_external_id(vendor: Any, say: Any) -> None:
-    vendor.says(say.page("P1", external_id='a"b\\'))
-    with vendor.client() as client:
-        assert client.find_profile('a"b\\') == "P1"
-        assert client.find_profile("other") is None
-    assert vendor.asked[0][1]["filter"] == r'equals(external_id,"a\"b\\")'
 
 
 def test_secrets_do_not_show(vendor: Any) -> None:

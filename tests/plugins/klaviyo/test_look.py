@@ -1,4 +1,4 @@
-"""Campaigns in both shapes, by the client that waits and by the looks that do not; looks fail as the client does."""
+"""Looks: campaigns in both shapes, and jobs; they fail as the client does."""
 
 import asyncio
 import socket
@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from klaviyo import look
-from klaviyo.client import Campaign, Job
 from klaviyo.connections import Settings
+from klaviyo.documents import Campaign, Job
 from vendor_http.errors import (
     NotFound,
     RateLimited,
@@ -71,7 +71,6 @@ def new() -> list[Any]:
     return [{"data": messages, "links": {"next": None}}, audience]
 
 
-@pytest.mark.parametrize("waiting", [True, False], ids=["client", "look"])
 @pytest.mark.parametrize(
     ("revision", "documents", "asked"),
     [
@@ -81,13 +80,9 @@ def new() -> list[Any]:
         ("2027-01-15", new, ["/api/campaign-messages", "/api/campaign-audiences/A1"]),
     ],
 )
-def test_both_shapes_tell_the_same(vendor: Any, waiting: bool, revision: str, documents: Any, asked: list[str]) -> None:
+def test_both_shapes_tell_the_same(vendor: Any, revision: str, documents: Any, asked: list[str]) -> None:
     vendor.says(*documents())
-    if waiting:
-        with vendor.client(revision=revision) as client:
-            found = client.campaigns()
-    else:
-        found = asyncio.run(look.campaigns(vendor.settings(revision=revision)))
+    found = asyncio.run(look.campaigns(vendor.settings(revision=revision)))
     assert found == [AUTUMN, BARE]
     assert [path for path, _ in vendor.asked] == asked
     assert {headers["revision"] for headers in vendor.headers} == {revision}
@@ -100,10 +95,9 @@ def test_none_later_than_the_lead_time_is_asked_for(vendor: Any, revision: str) 
     assert not any("audiences" in path for path, _ in vendor.asked)
 
 
-@pytest.mark.parametrize("waiting", [True, False], ids=["client", "look"])
 @pytest.mark.parametrize("status", [404, 200])
 def test_a_campaign_without_an_audience_does_not_keep_the_others(
-    vendor: Any, waiting: bool, status: int, caplog: pytest.LogCaptureFixture
+    vendor: Any, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     messages, audience = new()
     options = {"send_time": "2126-11-24T08:00:00Z"}
@@ -111,11 +105,7 @@ def test_a_campaign_without_an_audience_does_not_keep_the_others(
     vendor.says(messages)
     vendor.fails(404) if status == 404 else vendor.says({"no": "resource"})
     vendor.says(audience)
-    if waiting:
-        with vendor.client(revision=NEW) as client:
-            found = client.campaigns()
-    else:
-        found = asyncio.run(look.campaigns(vendor.settings(revision=NEW)))
+    found = asyncio.run(look.campaigns(vendor.settings(revision=NEW)))
     assert found == [AUTUMN, BARE]
     assert "campaign C0 is left out of this look" in caplog.text
 
@@ -133,12 +123,11 @@ def test_a_refused_key_is_no_missing_audience(vendor: Any) -> None:
         asyncio.run(look.campaigns(vendor.settings(revision=NEW)))
 
 
-@pytest.mark.parametrize("waiting", [True, False], ids=["client", "look"])
-def test_pages_that_lead_in_a_circle_end(vendor: Any, waiting: bool) -> None:
+def test_pages_that_lead_in_a_circle_end(vendor: Any) -> None:
     pages = [{"data": [], "links": {"next": f"https://x.example/?page%5Bcursor%5D={name}"}} for name in "ABABAB"]
     vendor.says(*pages)
-    with vendor.client() as client, pytest.raises(Unreadable, match="in a circle"):
-        client.campaigns() if waiting else asyncio.run(look.campaigns(vendor.settings()))
+    with pytest.raises(Unreadable, match="in a circle"):
+        asyncio.run(look.campaigns(vendor.settings()))
     assert len(vendor.asked) == 3
 
 

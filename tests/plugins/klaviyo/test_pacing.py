@@ -1,5 +1,6 @@
 """The client against the sandbox: it reads what is there, and waits before the account's window is used up."""
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,8 +11,10 @@ import requests
 
 from include.sandbox.fill import fill_klaviyo
 from include.sandbox.server import Running, running
-from klaviyo.client import Campaign, Client
+from klaviyo import look
+from klaviyo.client import Client
 from klaviyo.connections import Settings
+from klaviyo.documents import Campaign
 from vendor_http.errors import PermanentError, RateLimited, Unauthorized
 from vendor_http.pacing import MIN_WAIT_SECONDS
 from vendor_http.retry import Retry
@@ -42,7 +45,7 @@ def client(sandbox: Running, **changes: Any) -> Client:
 def test_a_source_is_read_whole(sandbox: Running, source: str) -> None:
     with client(sandbox) as reading:
         pages = list(reading.profiles(source, fields=["external_id"], consent=True))
-        counted = reading.source(source).profile_count
+        counted = reading.profile_count(source)
     found = {row["id"] for page in pages for row in page.rows}
     assert len(found) == counted
     assert pages[-1].cursor is None
@@ -68,7 +71,7 @@ def test_a_fault_in_the_middle_of_a_pull_loses_nothing(sandbox: Running, fault: 
         requests.post(url, json={"fault": fault, "path": "/api/", "times": 2}).raise_for_status()
         found |= {row["id"] for page in pages for row in page.rows}
         assert requests.get(url).json() == []
-        assert len(found) == reading.source("list:LIST01").profile_count
+        assert len(found) == reading.profile_count("list:LIST01")
 
 
 @pytest.mark.parametrize("revision", ["2026-07-15", "2026-10-15"])
@@ -78,8 +81,10 @@ def test_scheduled_campaigns_are_found_in_both_shapes(sandbox: Running, revision
         url = f"{sandbox.url}/_sandbox/klaviyo/campaigns/{name}"
         requests.put(url, json={**usual, "status": status}).raise_for_status()
     send_at = datetime(2126, 11, 24, 8, tzinfo=UTC)
-    with client(sandbox, revision=revision) as asking:
-        assert asking.campaigns() == [Campaign("C1", "Autumn", "scheduled", send_at, ("SEGM01",), ("LIST02",))]
+    settings = Settings(sandbox.url, "pk_sandbox", revision=revision)
+    assert asyncio.run(look.campaigns(settings)) == [
+        Campaign("C1", "Autumn", "scheduled", send_at, ("SEGM01",), ("LIST02",))
+    ]
 
 
 def test_the_probe_knows_key_and_revision(sandbox: Running) -> None:

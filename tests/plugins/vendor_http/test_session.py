@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from vendor_http.errors import Redirected, Unreachable
-from vendor_http.session import Timeouts, VendorSession, check_redirect, never_sent, origin
+from vendor_http.session import Timeouts, VendorSession, check_redirect, origin
 
 Serve = Callable[[Callable[[Any], None]], str]
 
@@ -139,15 +139,3 @@ def test_a_body_is_introduced_to_its_socket(serve: Serve, proxied: bool, monkeyp
         body: Any = Body()
         assert session.post("http://vendor.example/" if proxied else url, data=body).content == b"hello"
     assert body.peers == [int(url.rpartition(":")[2])]
-
-
-def test_what_was_never_sent_is_told_from_what_was_lost(serve: Serve) -> None:
-    url = serve(lambda request: request.connection.shutdown(socket.SHUT_RDWR))
-    with VendorSession(Timeouts(2, 2)) as session:
-        with pytest.raises(Unreachable) as refused:
-            session.post("http://127.0.0.1:9/", data=b"x")
-        with pytest.raises(Unreachable) as lost:
-            session.post(url, data=b"x")
-    assert never_sent(refused.value)
-    assert not never_sent(lost.value)
-    assert not never_sent(Unreachable("by someone else"))
