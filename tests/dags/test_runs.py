@@ -25,6 +25,8 @@ CUSTOMERS, SLEEPERS = 40, 5
 NOBODY = "SELECT customer AS auth_user_id FROM customers WHERE id < 0"
 SEND_AT = (datetime.now(UTC) + timedelta(hours=2)).isoformat()
 """Half an hour too soon for a run that takes 120 minutes and must be ready 30 minutes before."""
+SOON = (datetime.now(UTC) + timedelta(minutes=20)).isoformat()
+"""Sooner than the 30 minutes that the deliveries have."""
 PUBLISHER = """
 luigisbox: {connection: shop_luigisbox}
 audience:
@@ -43,6 +45,7 @@ batch:
   connection: shop_batch
   poll_seconds: 0.5
   deadline_minutes: 2
+  on_deadline: use_previous
   parts: 3
   recommendation_types: {mail-basket: 3}
 deliveries:
@@ -156,9 +159,10 @@ def runs(environment: dict[str, str]) -> dict[str, dict[str, Any]]:
         {"dag": "recommendations__shop"},
         {"dag": "campaign", "conf": {"publisher": "shop", "recommendation_types": ["mail-basket"], "send_at": SEND_AT}},
         {"dag": "audience__shop", "logical_date": "2026-04-01T00:00:00+00:00"},
+        {"dag": "campaign", "conf": {"publisher": "shop", "send_at": SOON}},
         {"dag": "campaign", "conf": {"publisher": "shop", "audience_sql": NOBODY}},
     ]
-    names = ("march", "history", "audience", "recommendations", "campaign", "late", "empty")
+    names = ("march", "history", "audience", "recommendations", "campaign", "late", "soon", "empty")
     return dict(zip(names, run(environment, *wishes), strict=True))
 
 
@@ -166,7 +170,7 @@ def failed(result: dict[str, Any]) -> str:
     return f"{result['tasks']}\n{result['log'][-6000:]}"
 
 
-@pytest.mark.parametrize("name", ["march", "history", "audience", "recommendations", "campaign"])
+@pytest.mark.parametrize("name", ["march", "history", "audience", "recommendations", "campaign", "soon"])
 def test_the_run_succeeds(runs: dict[str, dict[str, Any]], name: str) -> None:
     assert runs[name]["state"] == "success", failed(runs[name])
 
@@ -239,16 +243,31 @@ def test_a_campaign_that_will_hardly_be_ready_says_so_at_once(
     runs: dict[str, dict[str, Any]], environment: dict[str, str]
 ) -> None:
     plan = runs["campaign"]["results"]["plan[-1]"]
+    figures = late_event(runs["campaign"], environment)
     assert datetime.fromisoformat(plan["send_at"]) - datetime.fromisoformat(plan["deadline"]) == timedelta(minutes=30)
     assert "publisher shop will hardly be ready" in runs["campaign"]["log"]
-    query = """SELECT e.extra FROM asset_event e JOIN asset a ON a.id = e.asset_id
-               WHERE a.name = 'recommendations_late_shop' AND e.source_run_id = ?"""
-    with closing(sqlite3.connect(Path(environment["AIRFLOW_HOME"]) / "airflow.db")) as connection:
-        [(extra,)] = connection.execute(query, [runs["campaign"]["run_id"]]).fetchall()
-    figures = json.loads(extra)
     assert (figures["needed_minutes"], figures["needed_from"]) == (120.0, "campaigns.run_minutes")
     assert figures["run"] == runs["campaign"]["run_id"]
     assert figures["send_at"] == plan["send_at"]
+
+
+def test_a_newsletter_sent_sooner_than_deliveries_take_is_told_of_and_goes_on_with_what_is_there(
+    runs: dict[str, dict[str, Any]], environment: dict[str, str]
+) -> None:
+    figures = late_event(runs["soon"], environment)
+    assert figures["left_minutes"] <= 0
+    assert figures["instead"].startswith("the batch before is delivered")
+    outcome = runs["soon"]["results"]["recommendations.report[-1]"]["outcome"]
+    assert outcome in ("previous", "fresh")  # fresh, if the sandbox publishes before the one look
+
+
+def late_event(run: dict[str, Any], environment: dict[str, str]) -> dict[str, Any]:
+    query = """SELECT e.extra FROM asset_event e JOIN asset a ON a.id = e.asset_id
+               WHERE a.name = 'recommendations_late_shop' AND e.source_run_id = ?"""
+    with closing(sqlite3.connect(Path(environment["AIRFLOW_HOME"]) / "airflow.db")) as connection:
+        [(extra,)] = connection.execute(query, [run["run_id"]]).fetchall()
+    figures: dict[str, Any] = json.loads(extra)
+    return figures
 
 
 def test_an_old_run_does_not_replace_a_newer_list(runs: dict[str, dict[str, Any]]) -> None:
@@ -267,5 +286,5 @@ def test_an_empty_audience_is_refused(runs: dict[str, dict[str, Any]]) -> None:
 def test_a_refused_list_leaves_the_live_one_alone(runs: dict[str, dict[str, Any]], sandbox: Running) -> None:
     requested = requests.get(f"{sandbox.url}/_sandbox/requests", timeout=10).json()
     uploads = [entry for entry in requested if entry["path"].endswith("/users")]
-    assert [entry["status"] for entry in uploads] == [200, 200]  # of the audience run and of the campaign
+    assert [entry["status"] for entry in uploads] == [200, 200, 200]  # of the audience run and of the two campaigns
     assert requests.get(f"{sandbox.url}/_sandbox/state", timeout=10).json()["users"] == CUSTOMERS + SLEEPERS
