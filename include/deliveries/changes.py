@@ -120,7 +120,8 @@ def _find(database: duckdb.DuckDBPyConnection) -> None:
     )
     database.execute(
         """
-        CREATE TABLE changed AS SELECT DISTINCT place, pending.state FROM pending LEFT JOIN known USING (recipient, field)
+        CREATE TABLE changed AS SELECT DISTINCT place, pending.state
+        FROM pending LEFT JOIN known USING (recipient, field)
         WHERE known.hash IS DISTINCT FROM pending.hash
         """
     )
