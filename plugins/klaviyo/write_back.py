@@ -22,8 +22,7 @@ from include.errors import NotReady
 from include.publishers.deliveries import KlaviyoDelivery
 from include.staging import read_json, write_json
 from klaviyo.client import Client
-from vendor_http.errors import FateUnknown, Invalid, NotFound, Unreachable
-from vendor_http.retry import Retry
+from vendor_http.errors import Invalid, NotFound
 
 MALFORMED = "malformed"
 """Reason: Klaviyo refused the profile before its job began."""
@@ -45,7 +44,6 @@ class WriteBack:
     client: Client
     part: Part
     settings: KlaviyoDelivery
-    retry: Retry
 
     def send(self) -> list[str]:
         """Send what was not sent yet; gives the ids of all jobs that are not settled.
@@ -114,7 +112,8 @@ class WriteBack:
                 self._note({**note, "state": "done"})
                 return dict(note["refused"])
             try:
-                job = self._create(body)
+                claims.check(self.part)
+                job = self.client.create_import_job(body)
             except Invalid as error:
                 named = _named(error, rows)
                 if not named:
@@ -161,16 +160,6 @@ class WriteBack:
                 rows.append(change.row)
                 profiles.append(profile(change, self.settings))
         return rows, job_body(profiles)
-
-    def _create(self, body: bytes) -> str:
-        def attempt(_number: int) -> str:
-            claims.check(self.part)
-            try:
-                return self.client.create_import_job(body)
-            except FateUnknown as error:
-                raise Unreachable(str(error), status=error.status) from error
-
-        return self.retry.run("import job", attempt)
 
     def _import_errors(self, note: dict[str, Any], failed: int) -> dict[str, str]:
         """Who was not imported, with Klaviyo's reason; if it does not name them all, nobody of the job counts."""

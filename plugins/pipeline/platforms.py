@@ -163,10 +163,9 @@ def _blocks(rows: list[dict[str, Any]]) -> Products:
 def write_back(work: Work, client: Any) -> Any:
     """The import jobs of the part."""
     from klaviyo.write_back import WriteBack
-    from vendor_http.retry import Retry
 
     assert isinstance(work.delivery, KlaviyoDelivery)
-    return WriteBack(client, work.part, work.delivery, Retry())
+    return WriteBack(client, work.part, work.delivery)
 
 
 def deadline_of(work: Work) -> float:

@@ -16,7 +16,6 @@ from include.errors import NotReady
 from include.publishers.deliveries import KlaviyoDelivery
 from klaviyo.write_back import MALFORMED, MOST_MALFORMED, MOST_NAMED, UNNAMED, WriteBack, overtaken_jobs
 from vendor_http.errors import Invalid, ServerError
-from vendor_http.retry import Retry
 
 PLACE = "/data/attributes/profiles/data"
 
@@ -83,7 +82,7 @@ def work(vendor: Any, importer: Importer, tmp_path: Path) -> Callable[..., Write
     def make(count: int, batch: str = "one", **changes: Any) -> WriteBack:
         part = part_of(tmp_path, count, batch)
         settings = KlaviyoDelivery(name="profiles", kind="klaviyo", **changes)
-        return WriteBack(vendor.client(), part, settings, Retry(sleep=vendor.pauses.append))
+        return WriteBack(vendor.client(), part, settings)
 
     return make
 
@@ -170,7 +169,7 @@ def test_an_answer_that_is_lost_after_the_store(work: Any, importer: Importer) -
 
 def test_trouble_in_between_leaves_the_rest_to_the_next_try(work: Any, importer: Importer, vendor: Any) -> None:
     jobs = work(9, job_profiles=3)
-    trouble = [lambda request: request.reply(503, b"{}")] * 16
+    trouble = [lambda request: request.reply(503, b"{}")] * 4
     vendor.answers = [importer._answer, *trouble, importer._answer]
     with pytest.raises(ServerError, match="503"):
         jobs.send()

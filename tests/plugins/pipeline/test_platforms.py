@@ -240,8 +240,7 @@ def test_trouble_on_the_way_is_waited_out(shop: Shop, monkeypatch: pytest.Monkey
 
     def impatient(work: Any, client: Any) -> Any:
         client._retry = calm
-        jobs = plain(work, client)
-        return type(jobs)(client, jobs.part, jobs.settings, calm)
+        return plain(work, client)
 
     monkeypatch.setattr(platforms, "write_back", impatient)
     shop.fault("503", times=2)
