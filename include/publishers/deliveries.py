@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from include.publishers.base import ConnectionId, Name, Section, TypeName
+from include.publishers.base import ConnectionId, Name, Percent, Section, TypeName
 
 OnAbsent = Literal["keep", "clear", "default"]
 FieldNumber = Annotated[int, Field(ge=1)]
@@ -54,6 +54,9 @@ class PlatformDelivery(Delivery):
         "keep",
         description="recipients without recommendations of their own, and those who left the audience: "
         "keep what they have, clear it, or give them the default set",
+    )
+    fail_set_aside_percent: Percent = Field(
+        20, description="more of the recipients refused by the platform: the run fails after the others were written"
     )
 
 

@@ -9,6 +9,7 @@ from include.publishers.audiences import AnyAudience, KlaviyoId
 from include.publishers.base import ConnectionId, GrowthPercent, Name, Percent, Section, TimeZone, Warehouse
 from include.publishers.batches import AnyBatch, Coverage
 from include.publishers.deliveries import AnyDelivery
+from include.publishers.fitting import misfits
 
 
 class LuigisBox(Section):
@@ -146,22 +147,10 @@ class Publisher(Section):
         return given or values
 
     @model_validator(mode="after")
-    def _platform_fits(self) -> "Publisher":
-        audience = self.audience
-        for delivery in self.deliveries:
-            if delivery.kind == "klaviyo" and audience.kind == "klaviyo" and delivery.identify_by != audience.recipient:
-                raise ValueError(
-                    f"delivery {delivery.name}: identify_by is {delivery.identify_by}, but audience.recipient is "
-                    f"{audience.recipient}; they must be the same"
-                )
-        if self.batch.source == "klaviyo" and (audience.kind != "klaviyo" or audience.recipient != "profile_id"):
-            raise ValueError("batch.from klaviyo needs an audience of kind klaviyo with recipient profile_id")
-        campaigns = self.campaigns
-        if campaigns and campaigns.kind == "klaviyo" and audience.kind != "klaviyo" and not campaigns.audiences:
-            raise ValueError(
-                f"campaigns.audiences is missing: audience.kind is {audience.kind}, so name the lists and segments "
-                "of Klaviyo whose newsletters are this publisher's"
-            )
+    def _sections_fit(self) -> "Publisher":
+        mistakes = list(misfits(self))
+        if mistakes:
+            raise ValueError("; ".join(mistakes))
         return self
 
     @model_validator(mode="after")

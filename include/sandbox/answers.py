@@ -1,11 +1,15 @@
 """How the sandbox says no: one exception, one JSON shape."""
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Refused(Exception):
@@ -53,3 +57,11 @@ async def answer_http_error(_request: Request, error: Exception) -> JSONResponse
     """404 and 405 of the router, in the same shape."""
     assert isinstance(error, HTTPException)
     return JSONResponse({"reason": error.detail}, error.status_code, headers=error.headers)
+
+
+async def asked(request: Request, model: type[Model]) -> Model:
+    """The body as JSON, whatever its content type says: plain ``curl -d`` calls it a form."""
+    try:
+        return model.model_validate_json(await request.body() or b"{}")
+    except ValidationError as error:
+        raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors()]) from None

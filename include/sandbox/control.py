@@ -6,20 +6,18 @@ They ask for no credentials; the sandbox is for rehearsals, not for real custome
 import asyncio
 import time
 from datetime import date
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from include.errors import BadInput, ConfigError
-from include.sandbox.answers import Refused
+from include.sandbox.answers import Refused, asked
 from include.sandbox.faults import Fault
 from include.sandbox.parts import Parts
 from include.sandbox.settings import parse_types
 
-Model = TypeVar("Model", bound=BaseModel)
 MAX_CATALOGUE = 500_000_000
 
 
@@ -70,7 +68,7 @@ def state_of(parts: Parts) -> dict[str, Any]:
 def _changing(routes: APIRouter, parts: Parts) -> None:
     @routes.post("/publish")
     async def publish(request: Request) -> JSONResponse:
-        wanted = await _asked(request, Publication)
+        wanted = await asked(request, Publication)
         try:
             types = parse_types(wanted.types) if wanted.types is not None else None
         except ConfigError as error:
@@ -98,7 +96,7 @@ def _changing(routes: APIRouter, parts: Parts) -> None:
 def _faults(routes: APIRouter, parts: Parts) -> None:
     @routes.post("/faults", status_code=201)
     async def add_fault(request: Request) -> Fault:
-        fault = await _asked(request, Fault)
+        fault = await asked(request, Fault)
         if fault.fault == "frozen_batch":
             parts.publisher.freeze()
         parts.faults.add(fault)
@@ -112,14 +110,6 @@ def _faults(routes: APIRouter, parts: Parts) -> None:
     async def clear_faults() -> dict[str, bool]:
         parts.faults.clear()
         return {"cleared": True}
-
-
-async def _asked(request: Request, model: type[Model]) -> Model:
-    """The body as JSON, whatever its content type says: plain ``curl -d`` calls it a form."""
-    try:
-        return model.model_validate_json(await request.body() or b"{}")
-    except ValidationError as error:
-        raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors()]) from None
 
 
 async def _receive(request: Request, target: Any) -> None:

@@ -5,9 +5,10 @@ import json
 from datetime import datetime
 from typing import Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from include.sandbox.answers import asked
 from include.sandbox.klaviyo.database import AccountDatabase
 from include.sandbox.klaviyo.limits import Limits
 from include.sandbox.klaviyo.publish import publish
@@ -45,11 +46,13 @@ def klaviyo_control(database: AccountDatabase, limits: Limits) -> APIRouter:
         return {**await asyncio.to_thread(state_of, database), "requests": limits.figures()}
 
     @routes.put("/campaigns/{name}")
-    async def campaign(name: str, content: CampaignContent) -> dict[str, Any]:
+    async def campaign(name: str, request: Request) -> dict[str, Any]:
+        content = await asked(request, CampaignContent)
         return await asyncio.to_thread(_put_campaign, database, name, content)
 
     @routes.post("/publish")
-    async def publication(content: Publication) -> dict[str, Any]:
+    async def publication(request: Request) -> dict[str, Any]:
+        content = await asked(request, Publication)
         return await asyncio.to_thread(publish, database, content.types, content.share, content.portion, content.number)
 
     return routes

@@ -86,7 +86,7 @@ def condition(params: Mapping[str, str], allowed: Mapping[str, Sequence[str]]) -
     if text is None:
         return None
     match = _CONDITION.fullmatch(text)
-    if not match or match[1] not in allowed.get(match[2], ()):
+    if not match or match[1] not in allowed.get(match[2], ()) or ")," in match[3]:  # several conditions at once
         raise refusal(400, "Invalid filter provided.", parameter=FILTER)
     return Condition(match[1], match[2], _values(match[3], match[1] == "any"))
 

@@ -4,9 +4,10 @@ import asyncio
 import sqlite3
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from include.sandbox.answers import asked
 from include.sandbox.settings import Settings
 from include.sandbox.smartemailing.database import ContactsDatabase
 
@@ -33,7 +34,8 @@ def smartemailing_control(settings: Settings) -> APIRouter:
         return await asyncio.to_thread(state_of, database)
 
     @routes.put("/newsletters/{number}")
-    async def newsletter(number: int, content: Newsletter) -> dict[str, Any]:
+    async def newsletter(number: int, request: Request) -> dict[str, Any]:
+        content = await asked(request, Newsletter)
         return await asyncio.to_thread(_put_newsletter, database, number, content)
 
     return routes

@@ -209,3 +209,69 @@ def test_a_file_with_a_mistake_does_not_hide_the_others(folder: Path) -> None:
     assert [publisher.name for publisher in config.sound_publishers()] == ["shop"]
     with pytest.raises(ConfigError, match=r"bad\.yaml"):
         config.check_publishers()
+
+
+K: dict[str, Any] = {"kind": "klaviyo", "segments": ["S1"]}
+SE: dict[str, Any] = {"kind": "smartemailing", "id": "customfields.3"}
+TYPES = {"batch.recommendation_types": {"a": 4, "b": 4}}
+
+
+def klaviyo_delivery(**settings: Any) -> list[dict[str, Any]]:
+    return [{"name": "d", "kind": "klaviyo", **settings}]
+
+
+def smartemailing_delivery(**settings: Any) -> list[dict[str, Any]]:
+    return [{"name": "d", "kind": "smartemailing", **settings}]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"audience": K, "deliveries": klaviyo_delivery(identify_by="email")}, "identify_by is email"),
+        ({"audience": SE, "deliveries": klaviyo_delivery()}, "identify_by must be email"),
+        ({"audience": K, "deliveries": smartemailing_delivery(fields={"a": 1})}, "audience.recipient must be email"),
+        (
+            {**TYPES, "audience": K, "deliveries": klaviyo_delivery(properties={"z": "x"})},
+            "no such recommendation type z",
+        ),
+        ({**TYPES, "audience": K, "deliveries": klaviyo_delivery(properties={"a": "x", "b": "x"})}, "property x"),
+        ({**TYPES, "audience": K, "deliveries": klaviyo_delivery(properties={"a": "b"})}, "property b"),
+        (
+            {**TYPES, "audience": SE, "deliveries": smartemailing_delivery(fields={"z": 1})},
+            "no such recommendation type z",
+        ),
+        (
+            {**TYPES, "audience": SE, "deliveries": smartemailing_delivery(fields={"a": 7, "b": [{"url": 7}]})},
+            "field 7",
+        ),
+        ({"batch": {"from": "klaviyo", "recommendation_types": {"a": 4}}}, "needs an audience of kind klaviyo"),
+        (
+            {"audience": K, "batch": {"from": "klaviyo", "connection": "k2", "recommendation_types": {"a": 4}}},
+            "audience.connection is klaviyo_default",
+        ),
+        (
+            {
+                "audience": K,
+                "batch": {"from": "klaviyo", "recommendation_types": {"a": 4}},
+                "deliveries": klaviyo_delivery(),
+            },
+            "writes the properties a, which the batch is read from",
+        ),
+        ({"campaigns": {"kind": "klaviyo", "connection": "k"}}, "campaigns.audiences: name the lists"),
+        ({"audience": {**K, "exclude_segments": ["S1"]}}, "named twice: S1"),
+    ],
+)
+def test_sections_that_do_not_fit_are_said_before_a_newsletter_is_due(
+    folder: Path, change: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(folder, change)
+    assert said in str(caught.value)
+
+
+def test_the_platforms_fit(folder: Path) -> None:
+    properties = klaviyo_delivery(properties={"a": "lb_a"})
+    native = {"from": "klaviyo", "recommendation_types": {"a": 4}}
+    assert load(folder, {"audience": K, "batch": native, "deliveries": properties}).batch.source == "klaviyo"
+    both = [*klaviyo_delivery(identify_by="email"), {**smartemailing_delivery(fields={"a": 1})[0], "name": "e"}]
+    assert load(folder, {"audience": {**K, "recipient": "email"}, "deliveries": both}).delivery("e").name == "e"
