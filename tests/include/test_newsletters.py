@@ -114,7 +114,7 @@ def test_an_event_of_another_kind_is_refused(payload: Any) -> None:
 
 
 def test_a_publisher_must_name_what_the_platform_needs() -> None:
-    with pytest.raises(ValueError, match=r"campaigns.audiences is missing: audience.kind is warehouse"):
+    with pytest.raises(ValueError, match=r"campaigns.audiences: name the lists and segments"):
         publisher(WAREHOUSE)
     with pytest.raises(ValueError, match="SmartEmailing does not tell whom a newsletter goes to"):
         publisher(WAREHOUSE, kind="smartemailing", audiences=["1"])
