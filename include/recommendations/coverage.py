@@ -32,8 +32,8 @@ def reconcile(
 ) -> dict[str, Any]:
     """Write ``for-{user set}/recipients/part-NNN.parquet`` and ``coverage.json``; returns the latter's content.
 
-    A recipients part holds ``auth_user_id``, ``recipient`` (the id itself where the list has no other) and
-    ``personalised``, sorted by id. Out of core; doing it again gives the same files.
+    A recipients part holds ``auth_user_id``, ``recipient`` (the id itself where the list has none, or the reserved
+    one) and ``personalised``, sorted by id. Out of core; doing it again gives the same files.
 
     Args:
         batch: a parsed batch.
@@ -75,7 +75,8 @@ def _load(database: "duckdb.DuckDBPyConnection", batch: Path, ids: Path, parts: 
     database.execute(
         """
         CREATE TABLE recipients AS
-        SELECT list.auth_user_id, coalesce(nullif(list.recipient, ''), list.auth_user_id) AS recipient,
+        SELECT list.auth_user_id,
+               coalesce(nullif(nullif(list.recipient, ''), 'default'), list.auth_user_id) AS recipient,
                present.auth_user_id IS NOT NULL AS personalised,
                (md5_number_upper(list.auth_user_id) % $parts)::UTINYINT AS part
         FROM read_parquet($ids) AS list LEFT JOIN present USING (auth_user_id)

@@ -8,6 +8,7 @@ from include.audience.pages import CursorRefused, Record, Stream, stage
 from include.audience.profiles import Page, Row
 from include.audience.sources import Source
 from include.publishers.audiences import KlaviyoAudience
+from include.rules import RESERVED_ID
 from klaviyo.client import Client
 from klaviyo.client import Page as Answer
 from klaviyo.documents import attributes_of, part
@@ -58,8 +59,8 @@ def _asked(audience: KlaviyoAudience, item: Source) -> tuple[list[str], bool]:
     """Which attributes, and whether consent: nothing that is not needed leaves Klaviyo."""
     if item["role"] == "leave_out":
         return ["external_id"], False
-    fields = [audience.id.partition(".")[0], *(["email"] if audience.recipient == "email" else [])]
-    return fields, audience.exclude_suppressed or audience.require_consent
+    fields = {"external_id", audience.id.partition(".")[0], *(["email"] if audience.recipient == "email" else [])}
+    return sorted(fields), audience.exclude_suppressed or audience.require_consent
 
 
 def _page(rows: list[dict[str, Any]], cursor: str | None, audience: KlaviyoAudience, item: Source) -> Page:
@@ -77,7 +78,9 @@ def _row(row: dict[str, Any], audience: KlaviyoAudience) -> Row:
 
 
 def _refusal(attributes: dict[str, Any], audience: KlaviyoAudience) -> str | None:
-    """Why the person must not be taken; where Klaviyo does not say what was asked, nobody is taken."""
+    """Why the profile must not be taken; where Klaviyo does not say what was asked, nobody is taken."""
+    if attributes.get("external_id") == RESERVED_ID:  # it holds the default set, whatever id it has elsewhere
+        return "reserved"
     if not (audience.exclude_suppressed or audience.require_consent):
         return None
     if not isinstance(attributes.get("subscriptions"), dict):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from include.errors import PipelineError
+from include.errors import ConfigError, PipelineError
 from include.publishers.config import load_publisher
 from include.staging import staging_root, to_path
 from luigisbox.assets import user_set_accepted
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
+    from include.publishers.models import Publisher
     from luigisbox.wait import Outcome, Place, Wait
     from luigisbox.watching import Event
 
@@ -160,12 +161,12 @@ class WaitForBatchOperator(BaseOperator):
 
     def execute(self, context: "Context") -> dict[str, Any]:
         """Look once; what is there already is not waited for."""
-        from luigisbox.wait import deadline_of, find_user_set, place_of
+        from luigisbox.wait import deadline_of, find_user_set
 
         settings = load_publisher(self.publisher)
         user_set = find_user_set(staging_root(), self.publisher, self.user_set)
         deadline = deadline_of(self.deadline or "", user_set, _started(context), settings.batch.deadline_minutes)
-        wait, place = self._wait(context, user_set.name, deadline), place_of(settings)
+        wait, place = self._wait(context, user_set.name, deadline), self.place(settings)
         self.result_link = place.shown
         return self._proceed(wait, place, place.look(wait))
 
@@ -175,14 +176,24 @@ class WaitForBatchOperator(BaseOperator):
         Raises:
             PipelineError: the event is missing or unknown.
         """
-        from luigisbox.wait import place_of
-
         if not event or event.get("status") not in ("found", "deadline", "error"):
             raise PipelineError(f"{self.task_id}: the trigger's event is {event!r}; expected found, deadline or error")
         wait = self._wait(context, event["user_set"], event["deadline"], tuple(event["refused"]))
-        place = place_of(wait.publisher)
+        place = self.place(wait.publisher)
         self.result_link = place.shown
         return self._proceed(wait, place, event)
+
+    def place(self, publisher: "Publisher") -> "Place":
+        """Where the batch is waited for: a link.
+
+        Raises:
+            ConfigError: this publisher's batch is elsewhere.
+        """
+        from luigisbox.link_place import LinkPlace
+
+        if publisher.batch.source != "link":
+            raise ConfigError(f"publisher {publisher.name}: batch.from is {publisher.batch.source}; there is no link")
+        return LinkPlace(publisher.batch)
 
     def _proceed(self, wait: "Wait", place: "Place", found: "Outcome | Event") -> dict[str, Any]:
         """Act on what the looks found, until there is a batch, or defer."""
@@ -228,9 +239,8 @@ class WaitForBatchOperator(BaseOperator):
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> "OperatorLineage[Any, Any]":  # noqa: ARG002
         """The place went in, the staged batch came out."""
         from luigisbox.lineage import file_dataset, operator_lineage
-        from luigisbox.wait import place_of
 
-        output, place = file_dataset(self.batch["uri"]), place_of(load_publisher(self.publisher))
+        output, place = file_dataset(self.batch["uri"]), self.place(load_publisher(self.publisher))
         return operator_lineage([place.dataset], output, self.batch["rows"], self.batch["bytes"])
 
 

@@ -91,17 +91,6 @@ class Place(Protocol):
         """Fetch what was found, parse and judge it: the fresh batch, accepted; or the wait as it goes on."""
 
 
-def place_of(publisher: Publisher) -> Place:
-    """Where this publisher's batch is waited for."""
-    if publisher.batch.source == "klaviyo":
-        from klaviyo.batch import KlaviyoPlace
-
-        return KlaviyoPlace(publisher.batch)
-    from luigisbox.link_place import LinkPlace
-
-    return LinkPlace(publisher.batch)
-
-
 def find_user_set(root: Path, publisher: str, name: str) -> "UserSet":
     """The accepted list of that name, or the live one.
 

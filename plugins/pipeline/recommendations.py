@@ -8,9 +8,9 @@ from airflow.sdk import get_current_context, task, task_group
 from include.publishers.config import load_publisher
 from include.staging import MANIFEST, read_json, staging_root, to_path
 from luigisbox.assets import RECOMMENDATIONS_READY, recommendations_ready
-from luigisbox.operators import WaitForBatchOperator
 from pipeline.deliver_operator import DeliverOperator
 from pipeline.plan import Plan
+from pipeline.wait import WaitOperator
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def recommendations(the_plan: Any, user_set: Any = "") -> None:
         the_plan: what ``plan`` returned; while a DAG is wired, values of tasks are Airflow's ``XComArg``.
         user_set: name of the accepted list; empty: the live one.
     """
-    batch: Any = WaitForBatchOperator(
+    batch: Any = WaitOperator(
         task_id="wait",
         publisher=the_plan["publisher"],
         user_set=user_set,

@@ -66,10 +66,10 @@ def test_every_uploaded_user_is_a_recipient_once(in_batch: list[str], uploaded: 
 def test_the_recipient_is_the_platforms_key_or_the_id(tmp_path: Path) -> None:
     batch = batch_of(tmp_path / "shop" / "batches" / "x", xml([User("a"), DEFAULT]))
     parse_batch(batch, settings())
-    listed = user_set(tmp_path, "now", ["a", "b", "c"], ["a@example.com", None, ""])
+    listed = user_set(tmp_path, "now", ["a", "b", "c", "d"], ["a@example.com", None, "", "default"])
     coverage.reconcile(batch, listed, settings(), Coverage())
     found = {row["auth_user_id"]: row["recipient"] for row in recipients(tmp_path)}
-    assert found == {"a": "a@example.com", "b": "b", "c": "c"}
+    assert found == {"a": "a@example.com", "b": "b", "c": "c", "d": "d"}
 
 
 def test_slots_are_counted_for_personalised_recipients(tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ from airflow.sdk.exceptions import TaskDeferred
 
 from include.recommendations import batches
 from include.staging import read_json, to_path
-from luigisbox.operators import WaitForBatchOperator
 from luigisbox.wait import NoBatchInTime, Superseded
+from pipeline.wait import WaitOperator
 from vendor_http.errors import PermanentError
 
 TYPE = "mail-recommender-1"
@@ -165,7 +165,7 @@ class Played:
         self.meanwhile = meanwhile
 
     def run(self) -> dict[str, Any]:
-        self.operator = WaitForBatchOperator(**self.options)
+        self.operator = WaitOperator(**self.options)
         try:
             return self.operator.execute(self.context)
         except TaskDeferred as deferred:
@@ -178,7 +178,7 @@ class Played:
         if self.meanwhile:
             self.meanwhile(len(self.deferrals))
         event = asyncio.run(_first(path, arguments))
-        self.operator = WaitForBatchOperator(**self.options)
+        self.operator = WaitOperator(**self.options)
         try:
             return self.operator.resume(self.context, event=json.loads(json.dumps(event)))
         except TaskDeferred as again:
@@ -218,7 +218,7 @@ def test_from_nothing_to_a_fresh_batch(shop: Shop) -> None:
 def test_trigger_arguments_hold_no_secret_and_no_profile(shop: Shop) -> None:
     shop.accepted("one")
     with pytest.raises(TaskDeferred) as caught:
-        WaitForBatchOperator(task_id="wait", publisher="shop").execute({})
+        WaitOperator(task_id="wait", publisher="shop").execute({})
     path, arguments = caught.value.trigger.serialize()
     assert path == "klaviyo.batch_trigger.KlaviyoBatchTrigger"
     assert "hush" not in json.dumps(arguments)
@@ -275,7 +275,7 @@ class TestWhatCounts:
     def test_the_audience_decides_not_the_sample(self, shop: Shop, first: Any) -> None:
         shop.accepted("two", range(19))
         with pytest.raises(TaskDeferred) as caught:
-            WaitForBatchOperator(task_id="wait", publisher="shop").execute({})
+            WaitOperator(task_id="wait", publisher="shop").execute({})
         sampled = read_json(to_path(caught.value.trigger.sample))["before"]
         shop.account.publish(2, [int(key[1:]) for key in list(sampled)[:9]])
         played = Played(True, meanwhile=lambda number: number == 2 and shop.account.publish(2))
@@ -318,7 +318,7 @@ class TestTrouble:
     def test_errors_while_looking_are_waited_out(self, shop: Shop, deferrable: bool) -> None:
         shop.accepted("one")
         with pytest.raises(TaskDeferred):
-            WaitForBatchOperator(task_id="wait", publisher="shop").execute({})
+            WaitOperator(task_id="wait", publisher="shop").execute({})
         shop.account.publish(1)
         shop.account.troubles = [429, 503]
         assert Played(deferrable).run()["outcome"] == "fresh"
@@ -332,7 +332,7 @@ class TestTrouble:
     def test_a_triggerer_that_starts_again_just_goes_on(self, shop: Shop) -> None:
         shop.accepted("one")
         with pytest.raises(TaskDeferred) as caught:
-            WaitForBatchOperator(task_id="wait", publisher="shop").execute({})
+            WaitOperator(task_id="wait", publisher="shop").execute({})
         trigger = caught.value.trigger
 
         async def twice() -> Any:
@@ -382,9 +382,9 @@ class TestTrouble:
 READ = """
 import sys, json
 from include.audience import segments
-from luigisbox.operators import WaitForBatchOperator
+from pipeline.wait import WaitOperator
 segments.SEGMENT_SECONDS = 0.0
-print(json.dumps(WaitForBatchOperator(task_id="wait", publisher="shop").resume(
+print(json.dumps(WaitOperator(task_id="wait", publisher="shop").resume(
     {"run_id": "manual__1"}, event=json.loads(sys.argv[1]))))
 """
 PAGES, LISTED = "/api/lists/LIST01/profiles", 1_000
@@ -395,7 +395,7 @@ def test_killed_while_reading_it_goes_on(shop: Shop) -> None:
     account.size = LISTED
     user_set = shop.accepted("one", range(LISTED))
     with pytest.raises(TaskDeferred):
-        WaitForBatchOperator(task_id="wait", publisher="shop").execute({})
+        WaitOperator(task_id="wait", publisher="shop").execute({})
     account.publish(1)
     event = {"status": "found", "reason": "", "refused": [], "user_set": user_set.name, "deadline": time.time() + 60}
     account.seconds_a_page = 0.05
@@ -407,7 +407,7 @@ def test_killed_while_reading_it_goes_on(shop: Shop) -> None:
     assert batches.latest(shop.root, "shop") is None
     account.seconds_a_page = 0.0
     account.asked.clear()
-    result = WaitForBatchOperator(task_id="wait", publisher="shop").resume({"run_id": "manual__1"}, event=event)
+    result = WaitOperator(task_id="wait", publisher="shop").resume({"run_id": "manual__1"}, event=event)
     assert (result["outcome"], result["users"]) == ("fresh", LISTED)
     assert 0 < account.asked.count(PAGES) < pages - 3
     segment = LISTED // 2 + LISTED // 2 // 99

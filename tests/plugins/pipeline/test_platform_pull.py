@@ -135,6 +135,21 @@ def test_several_sources_of_klaviyo_without_those_left_out(shop: Shop) -> None:
     assert all(each.endswith("@example.com") for each in recipients)
 
 
+def test_the_profile_of_the_default_set_is_nobody_whatever_id_it_has_elsewhere(shop: Shop) -> None:
+    profile = {"type": "profile", "attributes": {"external_id": "default", "properties": {"other_id": "c1"}}}
+    other = {"type": "profile", "attributes": {"external_id": "c0000001", "properties": {"other_id": "c2"}}}
+    attributes = {"profiles": {"data": [profile, other]}}
+    job = {"data": {"type": "profile-bulk-import-job", "attributes": attributes}}
+    headers = {"Authorization": "Klaviyo-API-Key pk_sandbox", "revision": "2026-07-15"}
+    requests.post(f"{shop.url}/api/profile-bulk-import-jobs", json=job, headers=headers, timeout=10).raise_for_status()
+    audience = shop.publish({**KLAVIYO, "lists": [], "segments": [], "id": "properties.other_id"})
+    for item in sources_of(audience):
+        shop.pull(item)
+    manifest = shop.build(audience)
+    assert manifest["reasons"]["reserved"] == 1
+    assert pq.read_table(shop.run / "accepted.parquet")["auth_user_id"].to_pylist() == ["c2"]
+
+
 def test_lists_of_smartemailing_come_out_exactly(shop: Shop) -> None:
     audience = shop.publish(SMARTEMAILING)
     for item in sources_of(audience):
