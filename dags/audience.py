@@ -5,9 +5,10 @@ from airflow.sdk import dag
 from include.publishers.config import sound_publishers
 from include.publishers.models import Publisher
 from luigisbox.assets import user_set_accepted
-from pipeline.audience import audience, pool_of
+from pipeline.audience import audience
 from pipeline.forms import ACCEPT_HELD, AUDIENCE, WINDOW
 from pipeline.plan import plan
+from pipeline.pools import pull_pool
 from pipeline.schedules import START, TASK_DEFAULTS, timetable
 
 DOC = """
@@ -38,7 +39,7 @@ def make(publisher: Publisher) -> None:
         doc_md=DOC.format(name=publisher.name),
     )
     def build() -> None:
-        audience(plan(publisher.name), outlets=[user_set_accepted(publisher.name)], pool=pool_of(publisher))
+        audience(plan(publisher.name), outlets=[user_set_accepted(publisher.name)], pool=pull_pool([publisher]))
 
     build()
 

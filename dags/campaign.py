@@ -2,10 +2,12 @@
 
 from airflow.sdk import dag
 
+from include.publishers.config import sound_publishers
 from luigisbox.assets import RECOMMENDATIONS_LATE
 from pipeline.audience import audience
 from pipeline.forms import ACCEPT_HELD, AUDIENCE, BATCH, NEWSLETTER, WINDOW, publisher_choice
 from pipeline.plan import plan
+from pipeline.pools import pull_pool, write_pool
 from pipeline.recommendations import recommendations
 from pipeline.schedules import START, TASK_DEFAULTS
 
@@ -45,8 +47,8 @@ or a list in a file) it is a segment, whose size the guard does not compare.
 def campaign() -> None:
     """Wire the campaign DAG."""
     the_plan = plan.override(outlets=[RECOMMENDATIONS_LATE])("{{ params.publisher }}")
-    uploaded = audience(the_plan, outlets=[])
-    recommendations(the_plan, user_set=uploaded["user_set"])
+    uploaded = audience(the_plan, outlets=[], pool=pull_pool(sound_publishers()))
+    recommendations(the_plan, user_set=uploaded["user_set"], pool=write_pool(sound_publishers()))
 
 
 campaign()

@@ -7,6 +7,7 @@ from include.publishers.models import Publisher
 from luigisbox.assets import user_set_accepted
 from pipeline.forms import BATCH
 from pipeline.plan import plan
+from pipeline.pools import write_pool
 from pipeline.recommendations import recommendations
 from pipeline.schedules import START, TASK_DEFAULTS, timetable
 
@@ -41,7 +42,7 @@ def make(publisher: Publisher) -> None:
         doc_md=DOC.format(name=publisher.name),
     )
     def build() -> None:
-        recommendations(plan(publisher.name))
+        recommendations(plan(publisher.name), pool=write_pool([publisher]))
 
     build()
 

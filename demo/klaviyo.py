@@ -150,7 +150,7 @@ def check(found: dict[str, Any]) -> None:
             account["imported"],
         ),
         "the batch was fresh": (batch["outcome"], "fresh"),
-        "the waits were deferred": (found["waits_deferred"], ["recommendations.deliver", "recommendations.wait"]),
+        "the waits were deferred": (found["waits_deferred"], ["recommendations.wait", "recommendations.write_back"]),
     }
     wrong = [f"  {what}: {left!r} and {right!r}" for what, (left, right) in sums.items() if left != right]
     if wrong:

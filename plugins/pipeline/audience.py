@@ -8,7 +8,6 @@ from airflow.sdk import Asset, task, task_group
 
 from include.errors import PipelineError
 from include.publishers.config import load_publisher
-from include.publishers.models import Publisher
 from include.staging import staging_root, to_path
 from luigisbox.operators import UploadUsersOperator
 from pipeline.plan import Plan
@@ -72,20 +71,14 @@ def judge(plan: Plan) -> dict[str, Any]:
     return {"verdict": verdict.verdict, "accepted_by_hand": verdict.accepted_by_hand}
 
 
-def pool_of(publisher: Publisher) -> str:
-    """The pool of a publisher's pulls: all readers of a platform's account share its quota."""
-    kind = publisher.audience.kind
-    return "default_pool" if kind == "warehouse" else kind
-
-
 @task_group
-def audience(the_plan: Any, outlets: list[Asset], pool: str = "default_pool") -> Any:
+def audience(the_plan: Any, outlets: list[Asset], pool: str) -> Any:
     """Pull, build, judge and upload one user set.
 
     Args:
         the_plan: what ``plan`` returned; while a DAG is wired, values of tasks are Airflow's ``XComArg``.
         outlets: assets to emit when Luigi's Box has accepted the list.
-        pool: of the pulls; see :func:`pool_of`.
+        pool: of the pulls; see ``pipeline.pools``.
 
     Returns:
         what the upload returns; its ``user_set`` is the accepted list's name.

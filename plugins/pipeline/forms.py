@@ -106,10 +106,8 @@ NEWSLETTER = {
 
 
 def publisher_choice() -> dict[str, Param]:
-    """A drop-down of the publishers there are; the first one is chosen beforehand."""
+    """A drop-down of the publishers there are; one must be chosen."""
     names = [publisher.name for publisher in sound_publishers()] or ["(no publisher file)"]
     return {
-        "publisher": Param(
-            names[0], type="string", enum=names, title="Publisher", description="A file of include/publishers."
-        )
+        "publisher": Param(type="string", enum=names, title="Publisher", description="A file of include/publishers.")
     }

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import Any, TypedDict
 
 from airflow.sdk import get_current_context, task
@@ -56,11 +57,12 @@ def resolve(publisher: str, room: str, context: Mapping[str, Any]) -> Plan:
 
     Raises:
         ConfigError: unknown publisher, half a window, a window that ends before it starts, an unknown delivery,
-            a tracker shared with another publisher, a deadline or a newsletter in the past;
+            a tracker shared with another publisher, a deadline or a newsletter in the past, a misspelt parameter;
             of ``transactions`` also a run without a window, and a publisher that sends no purchases.
     """
     settings, params, dag_run = load_publisher(publisher), context["params"], context["dag_run"]
     check_alone(settings)
+    _refuse_near_misses(dag_run.conf or {}, context["dag"].params)
     window = _window(params, context)
     if room == "transactions" and window is None:
         raise ConfigError("this run has no data interval: give window_start and window_end, or start a backfill")
@@ -88,6 +90,14 @@ def resolve(publisher: str, room: str, context: Mapping[str, Any]) -> Plan:
     }
 
 
+def _refuse_near_misses(conf: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """A run may bring parameters of its own, for its SQL; but one that is nearly a known one is a slip of the pen."""
+    for key in conf.keys() - known.keys():
+        meant = get_close_matches(key, list(known), 1, 0.8)
+        if meant:
+            raise ConfigError(f"conf: there is no parameter {key!r}; did you mean {meant[0]}? Nothing was done.")
+
+
 def _window(params: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, str] | None:
     start, end = params.get("window_start"), params.get("window_end")
     if bool(start) != bool(end):
@@ -96,6 +106,8 @@ def _window(params: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, 
         first, last = _moment("window_start", start), _moment("window_end", end)
     elif context.get("data_interval_start") and context["dag_run"].logical_date:
         first, last = context["data_interval_start"], context["data_interval_end"]
+        if first == last:  # a run by hand of a DAG without a schedule
+            return None
     else:
         return None
     if first >= last:

@@ -27,12 +27,13 @@ def context(params: dict[str, Any] | None = None, interval: tuple[datetime, date
     logical = interval[0] if interval else None
     made = {
         "params": EMPTY | (params or {}),
-        "dag": SimpleNamespace(dag_id="audience__demo"),
+        "dag": SimpleNamespace(dag_id="audience__demo", params=EMPTY | {"send_at": None}),
         "dag_run": SimpleNamespace(
             run_id="manual__2026-05-01T12:00:00+00:00",
             run_after=NOON,
             logical_date=logical,
             run_type="scheduled" if interval else "manual",
+            conf=params or {},
         ),
     }
     if interval:
@@ -103,3 +104,15 @@ def test_what_cannot_be_resolved_is_said(params: dict[str, Any], message: str) -
 def test_an_unknown_publisher_names_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="known publishers: demo"):
         resolve("demmo", "audience", context())
+
+
+def test_a_misspelt_parameter_is_refused_and_one_of_the_runs_own_is_not() -> None:
+    with pytest.raises(ConfigError, match="no parameter 'sendat'; did you mean send_at"):
+        resolve("demo", "audience", context({"sendat": "2026-05-01T12:00:00"}))
+    assert resolve("demo", "audience", context({"campaign_id": 7}))["publisher"] == "demo"
+
+
+def test_a_run_by_hand_of_a_dag_without_a_schedule_has_no_window() -> None:
+    assert resolve("demo", "audience", context(interval=(NOON, NOON)))["window"] is None
+    with pytest.raises(ConfigError, match="no data interval"):
+        resolve("demo", "transactions", context(interval=(NOON, NOON)))

@@ -30,7 +30,7 @@ from include.errors import BadInput, ConfigError
 from include.publishers.audiences import KlaviyoAudience, SmartEmailingAudience
 from include.sandbox.fill import fill_klaviyo, fill_smartemailing
 from include.sandbox.server import Running, running
-from pipeline.audience import pool_of
+from pipeline.pools import pull_pool
 from pipeline.pull import PullOperator
 from vendor_http.errors import NotFound, RateLimited
 
@@ -343,4 +343,4 @@ def test_pulls_of_one_account_share_a_pool(shop: Shop, audience: dict[str, Any],
     from include.publishers.config import load_publisher
 
     shop.publish(audience)
-    assert pool_of(load_publisher("shop")) == pool
+    assert pull_pool([load_publisher("shop")]) == pool
