@@ -1,6 +1,6 @@
 """Which batch may write: the newest that began. An older one stops, whatever state it is in; a dead one blocks nobody.
 
-Every batch that begins leaves a file of its own, ``{publisher}/deliveries/confirmed/{delivery}/begun/{order}~….json``;
+Every batch that begins leaves a file of its own, ``begun/{order}~….json`` in the folder of what was confirmed;
 nobody changes another's, so two that begin at once see each other and only the newer goes on. Each asks again before
 whatever it sends and confirms. The same batch may begin as often as it likes: it sends the same values.
 """

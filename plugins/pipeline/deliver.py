@@ -148,7 +148,9 @@ def _close_delivery(
             f"Nothing was announced. Clear the deliver tasks; if it stays, keep {out} and report it."
         )
     if totals["kind"] != "feed":
-        claims.forget_older(platforms.confirmed_folder(plan["publisher"], name), platforms.order_of(batch))
+        delivery = narrowed(plan, name)
+        assert isinstance(delivery, KlaviyoDelivery | SmartEmailingDelivery)
+        claims.forget_older(platforms.confirmed_folder(plan["publisher"], delivery), platforms.order_of(batch))
         write_json(out / "manifest.json", totals)
     return totals
 

@@ -3,7 +3,8 @@
 import re
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -13,6 +14,7 @@ from include.audience import user_sets
 from include.deliveries import books, changes, claims, confirmed
 from include.deliveries.changes import Wanted
 from include.deliveries.part import CLEARED, DEFAULT, DEFAULT_SET, OWN, Part
+from include.publishers.config import load_publisher
 from include.publishers.deliveries import KlaviyoDelivery, SmartEmailingDelivery
 from include.recommendations.layout import ACCEPTED, list_folder
 from include.staging import MANIFEST, read_json, staging_root, to_path
@@ -31,6 +33,7 @@ class Work:
     part: Part
     types: list[str]
     whole_list: bool
+    default_only: bool
 
 
 def work_of(
@@ -41,7 +44,7 @@ def work_of(
     manifest = read_json(folder / MANIFEST)
     part = Part(
         folder=out / f"part-{number:03d}",
-        confirmed=confirmed_folder(publisher, delivery.name),
+        confirmed=confirmed_folder(publisher, delivery),
         recon=list_folder(folder, batch["user_set"]),
         number=number,
         parts=len(manifest["parts"]),
@@ -49,7 +52,14 @@ def work_of(
         order=order_of(batch),
     )
     record = user_sets.load(staging_root(), publisher, batch["user_set"]).record
-    return Work(delivery, folder, part, _types(manifest, delivery.recommendation_types), not record["segment"])
+    return Work(
+        delivery,
+        folder,
+        part,
+        types=_types(manifest, delivery, load_publisher(publisher).batch.recommendation_types),
+        whole_list=not record["segment"],
+        default_only=batch["outcome"] == "default_only",
+    )
 
 
 def order_of(batch: dict[str, Any]) -> str:
@@ -62,9 +72,11 @@ def order_of(batch: dict[str, Any]) -> str:
     return f"{batch['user_set']}_{re.sub(r'[^0-9A-Za-z.]', '-', fetched)}"
 
 
-def confirmed_folder(publisher: str, delivery: str) -> Path:
-    """Where what a platform confirmed is kept."""
-    return staging_root() / publisher / "deliveries" / CONFIRMED / delivery
+def confirmed_folder(publisher: str, delivery: KlaviyoDelivery | SmartEmailingDelivery) -> Path:
+    """Where what a platform confirmed is kept: apart for each account, and for what a recipient is there."""
+    identify_by = delivery.identify_by if isinstance(delivery, KlaviyoDelivery) else "email"
+    account = sha256(f"{delivery.connection} {identify_by}".encode()).hexdigest()[:8]
+    return staging_root() / publisher / "deliveries" / CONFIRMED / f"{delivery.name}-{account}"
 
 
 def prepare(work: Work) -> None:
@@ -112,8 +124,10 @@ def _wanted(work: Work) -> Iterator[Wanted]:
         own = (row for batch in rows.own() for row in batch.to_pylist())
         for (user, recipient), group in groupby(own, itemgetter("auth_user_id", "recipient")):
             yield Wanted(user, recipient, OWN, _fields(work, _blocks(list(group)), default_set))
-        fields = _fields(work, {}, default_set)
         state = instead if on_absent != "default" or default_set else CLEARED
+        fields = _fields(work, {}, default_set)
+        if work.default_only:
+            state, fields = DEFAULT, _default_fields(work, default_set)
         for batch in rows.others():
             for row in batch.to_pylist():
                 yield Wanted(row["auth_user_id"], row["recipient"], state, fields)
@@ -136,6 +150,11 @@ def _for_those_who_left(work: Work) -> Wanted | None:
     return Wanted("", "", state, _fields(work, {}, default_set))
 
 
+def _default_fields(work: Work, default_set: Products) -> dict[str, str]:
+    """The default set, whatever ``on_absent`` says; types it does not have are left alone."""
+    return _fields(replace(work, types=[name for name in work.types if name in default_set]), default_set, {})
+
+
 def _fields(work: Work, own: Products, default_set: Products) -> dict[str, str]:
     if isinstance(work.delivery, KlaviyoDelivery):
         from include.deliveries.klaviyo import properties_of
@@ -146,10 +165,14 @@ def _fields(work: Work, own: Products, default_set: Products) -> dict[str, str]:
     return fields_of(own, default_set, work.types, work.delivery)
 
 
-def _types(manifest: dict[str, Any], wanted: list[str] | None) -> list[str]:
-    """The recommendation types of the batch that the delivery wants."""
-    names = sorted({*manifest["types"], *(manifest["default"] or {}).get("types", [])})
-    return [name for name in names if wanted is None or name in wanted]
+def _types(
+    manifest: dict[str, Any], delivery: KlaviyoDelivery | SmartEmailingDelivery, expected: Iterable[str]
+) -> list[str]:
+    """The recommendation types that the delivery wants: of the batch, and those that it should have had."""
+    if delivery.recommendation_types is not None:
+        return sorted(delivery.recommendation_types)
+    named = delivery.properties if isinstance(delivery, KlaviyoDelivery) else delivery.fields
+    return sorted({*manifest["types"], *(manifest["default"] or {}).get("types", []), *named, *expected})
 
 
 def _blocks(rows: list[dict[str, Any]]) -> Products:

@@ -83,7 +83,13 @@ class Shop:
         }
 
     def batch(
-        self, name: str, users: list[User], listed: list[str], mails: list[str] | None = None, parts: int = PARTS
+        self,
+        name: str,
+        users: list[User],
+        listed: list[str],
+        mails: list[str] | None = None,
+        parts: int = PARTS,
+        outcome: str = "fresh",
     ) -> dict[str, Any]:
         folder = batch_of(self.root / "shop" / "batches" / name, xml(users))
         manifest = parse_batch(folder, settings(parts=parts))
@@ -91,12 +97,13 @@ class Shop:
         the_list = user_set(self.root, f"list-{name}", listed, list(recipients))
         record = the_list.folder / "record.json"
         record.write_text(json.dumps({**json.loads(record.read_text() if record.exists() else "{}"), "segment": False}))
-        self.figures = coverage.reconcile(folder, the_list, settings(parts=parts), Coverage())
+        nobody = outcome == "default_only"
+        self.figures = coverage.reconcile(folder, the_list, settings(parts=parts), Coverage(), default_only=nobody)
         return {
             "uri": folder.as_uri(),
             "sha256": manifest["sha256"],
             "user_set": the_list.name,
-            "outcome": "fresh",
+            "outcome": outcome,
         }
 
     def deliver(self, batch: dict[str, Any], types: list[str] | None = None) -> dict[str, Any]:
@@ -198,6 +205,41 @@ def test_the_default_set_for_those_who_left(shop: Shop) -> None:
     second = shop.deliver(shop.batch("two", people(2), ["u0", "u1", "u2"]))
     assert (second["defaulted"], second["left"], second["sent"]) == (2, 1, 1)
     assert shop.found()["u3@shop.example"] == shop.found()["u2@shop.example"] == ids(900, 1)
+
+
+@pytest.mark.parametrize(("on_absent", "who_left"), [("keep", ["p4", "p5"]), ("clear", None), ("default", ["p900"])])
+def test_without_a_fresh_batch_everybody_gets_the_default_set(shop: Shop, on_absent: str, who_left: Any) -> None:
+    shop.configure(f"on_absent: {on_absent}")
+    first = [User(f"u{n}", {"basket": products(2, start=n), "top": products(1, start=50)}) for n in range(5)]
+    shop.deliver(shop.batch("one", [*first, people(0)[-1]], [f"u{n}" for n in range(5)]))
+    figures = shop.deliver(shop.batch("two", first[:3] + people(0), ["u0", "u1", "u2", "u3"], outcome="default_only"))
+    assert (figures["recipients"], figures["sent"], figures["left"]) == (4, 4, on_absent != "keep")
+    assert figures["defaulted"] == 4 + (on_absent == "default")
+    found = shop.found()
+    for n in range(4):
+        assert found[f"u{n}@shop.example"] == {**ids(900, 1), "top": ["p50"]}  # of top there is no default set
+    assert found.get("u4@shop.example", {}).get("basket") == who_left
+
+
+def test_a_type_that_vanished_is_cleared(shop: Shop) -> None:
+    both = [User(f"u{n}", {"basket": products(1, start=n), "top": products(1, start=50 + n)}) for n in range(4)]
+    shop.configure("on_absent: clear, properties: {top: lb_top}")
+    shop.deliver(shop.batch("one", both, ["u0", "u1", "u2", "u3"]))
+    assert shop.found()["u3@shop.example"] == {"lb_top": ["p53"], "basket": ["p3"]}
+    shop.deliver(shop.batch("two", people(3), ["u0", "u1", "u2"]))
+    assert shop.found() == {"default": ids(900, 1), **{f"u{n}@shop.example": ids(n) for n in range(3)}}
+
+
+def test_another_account_is_written_whole(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = shop.batch("one", people(4), ["u0", "u1", "u2", "u3"])
+    assert shop.deliver(one)["sent"] == 4
+    file = shop.publishers / "shop.yaml"
+    monkeypatch.setenv("AIRFLOW_CONN_KLAVIYO_OTHER", os.environ["AIRFLOW_CONN_KLAVIYO_TEST"])
+    file.write_text(file.read_text().replace("klaviyo_test", "klaviyo_other"))
+    assert shop.deliver(one)["sent"] == 4
+    file.write_text(file.read_text().replace("identify_by: email", "identify_by: external_id"))
+    assert shop.deliver(one)["sent"] == 4
+    assert shop.deliver(one)["unchanged"] == 4
 
 
 def test_a_campaigns_own_list_clears_nobody_else(shop: Shop) -> None:
@@ -317,7 +359,7 @@ def test_another_number_of_parts_at_the_next_batch(shop: Shop) -> None:
     shop.deliver(shop.batch("one", people(12), listed))
     third = shop.deliver(shop.batch("three", people(12), listed[:-1], parts=3))
     assert (third["unchanged"], third["sent"], third["left"]) == (11, 0, 1)
-    folders = {path.parents[1].name for path in shop.root.glob("shop/deliveries/confirmed/profiles/of-*/*/*.parquet")}
+    folders = {path.parents[1].name for path in shop.root.glob("shop/deliveries/confirmed/profiles-*/of-*/*/*.parquet")}
     assert folders == {"of-3"}
     assert shop.deliver(shop.batch("two-again", people(12), listed[:-1], parts=2))["rows"] == 0
 
