@@ -85,7 +85,7 @@ def world(folder: Path, progress: Progress) -> Iterator[World]:
         airflow.log_in()
         wait_until(f"the DAGs (see {log})", lambda: airflow.dags() >= DAGS, 120)
         airflow.add_pool("luigisbox", 1, "Uploads to Luigi's Box, one at a time")
-        airflow.add_pool("klaviyo", 2, "Reads from Klaviyo: all share the account's quota")
+        airflow.add_pool("klaviyo", 2, "Klaviyo: all share the account's quota")
         progress.step(f"Airflow at {airflow.url}: scheduler, triggerer and LocalExecutor are healthy")
         try:
             yield World(folder, airflow, sandbox, other, progress, shop)
