@@ -26,6 +26,7 @@ from include.staging import read_json, write_json
 
 RECORD = "source.json"
 PROGRESS_SECONDS = 5.0
+REPEATED_ROWS = 1_000  # so many rows over twice the platform's own count: a listing that would never end
 RESUME_WITHIN = timedelta(days=1)  # later the first pages are too old to go on with
 log = logging.getLogger(__name__)
 
@@ -109,14 +110,16 @@ def stage(run: Path, stream: Stream, tolerance_percent: float) -> Record:
         tolerance_percent: by how much the number of profiles may differ from the platform's own count.
 
     Raises:
-        BadInput: the platform sends the same cursor again and again.
+        BadInput: the pages would never end.
         Exception: what reading raises; the pages that came are staged.
     """
     folder = pages_folder(run, stream.item["index"])
     anew = (folder / RECORD).exists()
     (folder / RECORD).unlink(missing_ok=True)
     done, paths = read(folder, stream, anew)
-    return _close(folder, done, paths, stream, tolerance_percent)
+    record = prove(folder, done, paths, stream, tolerance_percent)
+    write_json(folder / RECORD, dict(record))
+    return record
 
 
 def read(folder: Path, stream: Stream, anew: bool = False) -> tuple[Pass, list[str]]:
@@ -131,12 +134,12 @@ def read(folder: Path, stream: Stream, anew: bool = False) -> tuple[Pass, list[s
         What is staged, and the segments in order.
 
     Raises:
-        BadInput: the platform sends the same cursor again and again.
+        BadInput: the pages would never end.
         Exception: what reading raises; the pages that came are staged.
     """
     about = _fingerprint(stream)
     done, _ = chain(folder, about)
-    if anew or not _fresh(done):
+    if anew or not _fresh(done) or _endless(done, done.rows):
         done = Pass()
     try:
         _read_on(folder, about, stream, done)
@@ -169,10 +172,16 @@ def _read_on(folder: Path, about: str, stream: Stream, done: Pass) -> None:
     open_pages = OpenPages(folder, about, done, stream.table_of)
     try:
         for page in stream.read(done.cursor):
-            if page.cursor is not None and page.cursor == open_pages.cursor:
+            rows = done.rows + open_pages.rows
+            if page.cursor is not None and page.cursor in (open_pages.cursor, *done.begun_at):
                 raise BadInput(
-                    f"{_name(stream)}: after {done.rows + open_pages.rows:,} rows the platform names the same "
+                    f"{_name(stream)}: after {rows:,} rows the platform names the same "
                     "next page again; it would never end. What came is staged; the next try asks that page again."
+                )
+            if _endless(done, rows):
+                raise BadInput(
+                    f"{_name(stream)}: {rows:,} rows came, the platform counts {done.counted:,}; it would never end, "
+                    "so this source is not complete. The next try reads it anew."
                 )
             open_pages.add(page)
             progress.tell(done.rows + open_pages.rows)
@@ -195,12 +204,28 @@ def _fresh(done: Pass) -> bool:
     return datetime.now(UTC) - datetime.fromisoformat(done.started) < RESUME_WITHIN
 
 
+def _endless(done: Pass, rows: int) -> bool:
+    """Whether more than twice as many rows came as there are: some repeat, but not so many."""
+    return done.counted is not None and rows > 2 * done.counted + REPEATED_ROWS
+
+
 def _name(stream: Stream) -> str:
     return f"{stream.about.get('connection', 'source')}, {stream.item['source']} ({stream.item['role']})"
 
 
-def _close(folder: Path, done: Pass, paths: list[str], stream: Stream, tolerance_percent: float) -> Record:
-    """Write the record: does what came agree with what the platform counted?"""
+def prove(folder: Path, done: Pass, paths: list[str], stream: Stream, tolerance_percent: float) -> Record:
+    """Does what came agree with what the platform counted?
+
+    Args:
+        folder: of the stream.
+        done: what :func:`read` gave.
+        paths: what it gave, too.
+        stream: what was read.
+        tolerance_percent: by how much the number of profiles may differ from the platform's own count.
+
+    Raises:
+        Exception: what counting raises.
+    """
     profiles = _distinct(folder, paths, "(key, auth_user_id)" if stream.item["role"] == "ids" else "key")
     counted = [done.counted, stream.count()]
     agrees = within(profiles, counted, tolerance_percent)
@@ -213,7 +238,6 @@ def _close(folder: Path, done: Pass, paths: list[str], stream: Stream, tolerance
         "complete": done.finished and agrees,
         "mark": done.mark,
     }
-    write_json(folder / RECORD, dict(record))
     level = logging.INFO if record["complete"] else logging.ERROR
     log.log(
         level,

@@ -41,6 +41,8 @@ class Pass:
     segments: int = 0
     rows: int = 0
     cursor: str | None = None
+    begun_at: set[str | None] = field(default_factory=set)
+    """The cursors that the segments began at: coming to one of them again is a circle."""
     finished: bool = False
 
 
@@ -91,6 +93,7 @@ class OpenPages:
         table = pa.concat_tables(self._tables).replace_schema_metadata({_CHECKPOINT: json.dumps(note).encode()})
         with atomic_write(_segment(self._folder, done.segments)) as path:
             pq.write_table(table, path)
+        done.begun_at.add(done.cursor)
         done.segments += 1
         done.rows += self.rows
         done.cursor, done.finished = self.cursor, self._finished
@@ -107,6 +110,7 @@ def chain(folder: Path, about: str | None) -> tuple[Pass, list[str]]:
         if (note["pass"], note["from"]) != (done.mark, done.cursor):
             break
         paths.append(str(path))
+        done.begun_at.add(done.cursor)
         done.segments += 1
         done.rows += rows
         done.cursor, done.finished = note["to"], note["last"]

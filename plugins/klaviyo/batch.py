@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
-from include.audience.sources import sources_of
-from include.errors import BadInput, NotReady
+from include.errors import BadInput, ConfigError, NotReady
+from include.publishers.audiences import KlaviyoAudience
 from include.publishers.batches import KlaviyoBatch
 from include.recommendations import batches, platform_batch
-from include.staging import to_path, utc_text
+from include.recommendations.layout import FETCH
+from include.staging import read_json, to_path, utc_text
 from klaviyo.batch_look import Look, SampleMemory, load_sample, look_once, stage_sample, state_of, watch
-from klaviyo.batch_read import default_of, read_profiles, reading_folder
+from klaviyo.batch_read import default_of, read_profiles, reading_folder, sources_taken
 from klaviyo.batch_trigger import KlaviyoBatchTrigger
 from klaviyo.client import Client
 from klaviyo.connections import Settings, klaviyo_settings
@@ -96,6 +97,7 @@ class KlaviyoPlace:
             the fresh batch, accepted; or the wait as it goes on, with the reason.
 
         Raises:
+            ConfigError: the audience does not lie in Klaviyo.
             PermanentError: the key is refused, or may not read profiles.
             Superseded: the batch may be that of a newer list.
         """
@@ -156,7 +158,9 @@ class KlaviyoPlace:
 
     def _read(self, wait: Wait) -> Path:
         """Read all sources of the audience, and the profile of the default set, into a batch's folder."""
-        sources = [each for each in sources_of(wait.publisher.audience) if each["role"] == "take"]
+        audience = wait.publisher.audience
+        if not isinstance(audience, KlaviyoAudience):
+            raise ConfigError("batch.from klaviyo needs an audience of kind klaviyo")
         place = batches.batches_folder(wait.root, wait.publisher.name)
         place.mkdir(parents=True, exist_ok=True)
         started = utc_text(datetime.now(UTC))
@@ -166,19 +170,34 @@ class KlaviyoPlace:
             Client(self._account, self._retry) as client,
         ):
             state = asyncio.run(state_of(self._what(wait)))
-            staged = read_profiles(client, sources, types, state, self._reading(wait))
+            staged = read_profiles(client, audience, types, state, self._reading(wait))
             default = default_of(client, types)
             record = {
                 "url": self.shown,
-                "sources": [each["source"] for each in sources],
+                "sources": [each["source"] for each in sources_taken(audience)],
                 "started_at": started,
                 "finished_at": utc_text(datetime.now(UTC)),
             }
             whose = (wait.root, wait.publisher.name)
-            return platform_batch.write_batch(whose, Path(work), staged, wait.user_set, default, record)
+            batch = platform_batch.write_batch(whose, Path(work), staged, wait.user_set, default, record)
+        _warn_of_missing(batch, wait.user_set.record["rows"], audience.tolerance_percent)
+        return batch
 
     def _reading(self, wait: Wait) -> Path:
         return reading_folder(wait.root, wait.publisher.name, wait.run)
 
     def _forget_pages(self, wait: Wait) -> None:
         shutil.rmtree(self._reading(wait), ignore_errors=True)
+
+
+def _warn_of_missing(batch: Path, listed: int, tolerance_percent: float) -> None:
+    """All that Klaviyo counts was read, but the list may be older."""
+    missing = read_json(batch / FETCH)["profiles"]["missing"]
+    if 100 * missing > tolerance_percent * listed:
+        log.warning(
+            "%s of %s profiles of the accepted list are not among those read, more than %g %%: they may have left "
+            "the lists and segments since, or have no profile id as recipient. They count as without recommendations.",
+            f"{missing:,}",
+            f"{listed:,}",
+            tolerance_percent,
+        )

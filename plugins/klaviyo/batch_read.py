@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from include.audience.pages import RESUME_WITHIN, Stream, read
+from include.audience.pages import RESUME_WITHIN, Record, Stream, prove, read
 from include.audience.profiles import Page
-from include.audience.sources import Source
-from include.errors import ConfigError
+from include.audience.sources import Source, sources_of
+from include.errors import NotReady
+from include.publishers.audiences import KlaviyoAudience
 from include.recommendations.platform import Carried, carried
 from include.recommendations.platform_batch import Profile, table_of
 from include.recommendations.rows import DEFAULT_USER
@@ -29,12 +30,17 @@ def reading_folder(root: Path, publisher: str, run: str) -> Path:
     return run_folder(root, publisher, "reading", run or "run")
 
 
-def read_profiles(client: Client, sources: list[Source], types: tuple[str, ...], state: str, folder: Path) -> list[str]:
-    """Read the sources one after the other, going on where an earlier try stopped.
+def read_profiles(
+    client: Client, audience: KlaviyoAudience, types: tuple[str, ...], state: str, folder: Path
+) -> list[str]:
+    """Read the sources that are taken one after the other, going on where an earlier try stopped.
+
+    Like a pull, each is proven complete by its last page and Klaviyo's own count: who was not read would be taken for
+    somebody without recommendations.
 
     Args:
         client: of the account.
-        sources: of the audience; those that are taken.
+        audience: whose sources they are.
         types: names of the properties.
         state: of the sample; what was read while it was another one is read anew.
         folder: of :func:`reading_folder`; those of other runs go once they are too old to go on with.
@@ -43,23 +49,41 @@ def read_profiles(client: Client, sources: list[Source], types: tuple[str, ...],
         Files of ``platform_batch.table_of``, in the order they were read.
 
     Raises:
-        ConfigError: there is no source.
+        NotReady: a source is not complete.
+        BadInput: the pages of a source would never end.
         VendorError: what Klaviyo answered at last; the pages that came are staged.
     """
-    if not sources:
-        raise ConfigError("batch.from klaviyo needs an audience of kind klaviyo")
     _remove_old(folder)
     staged: list[str] = []
-    for source in sources:
+    for source in sources_taken(audience):
         about = {"connection": client.settings.connection, "host": client.settings.base_url}
         stream = Stream(
             item=source,
             about={**about, "types": sorted(types), "state": state},
             read=partial(_pages, client, source["source"]),
+            count=partial(client.profile_count, source["source"]),
             table_of=partial(table_of, types=types),
         )
-        staged += read(folder / f"{source['index']:05d}", stream)[1]
+        own = folder / f"{source['index']:05d}"
+        done, paths = read(own, stream)
+        record = prove(own, done, paths, stream, audience.tolerance_percent)
+        if not record["complete"]:
+            raise NotReady(_incomplete(record, audience.tolerance_percent))
+        staged += paths
     return staged
+
+
+def sources_taken(audience: KlaviyoAudience) -> list[Source]:
+    """The sources whose profiles get recommendations."""
+    return [each for each in sources_of(audience) if each["role"] == "take"]
+
+
+def _incomplete(record: Record, tolerance_percent: float) -> str:
+    counted = " before, and after ".join(f"{count:,}" for count in record["counted"] if count is not None)
+    return (
+        f"{record['source']} is not complete: {record['profiles']:,} distinct profiles were read, Klaviyo counted "
+        f"{counted or 'none'}; more than {tolerance_percent:g} % apart, or without a last page"
+    )
 
 
 def _pages(client: Client, source: str, cursor: str | None) -> Iterator[Page]:

@@ -161,6 +161,44 @@ def test_a_cursor_that_leads_back_to_itself_ends_the_try(tmp_path: Path) -> None
     assert keys(tmp_path) == ["p1"]
 
 
+def test_a_circle_that_began_in_an_earlier_try_is_noticed(tmp_path: Path) -> None:
+    """Each try dies before it has been round, so none of them sees a page twice."""
+    after, asked = {None: "a", "a": "b", "b": "c", "c": "d", "d": "a"}, 0
+
+    def read(cursor: str | None) -> Iterator[Page]:
+        nonlocal asked
+        for _ in range(2):
+            asked += 1
+            cursor = after[cursor]
+            yield Page([Row(f"p{cursor}", "c1")], cursor)
+        raise ConnectionError("lost")
+
+    stream = Stream(ITEM, {}, read, lambda: None)
+    for _ in range(2):
+        with pytest.raises(ConnectionError):
+            stage(tmp_path, stream, 1)
+    with pytest.raises(BadInput, match="it would never end"):
+        stage(tmp_path, stream, 1)
+    assert asked <= 6
+
+
+def test_a_listing_far_longer_than_its_count_is_not_read_for_ever(tmp_path: Path) -> None:
+    counted, begun = 500, []
+
+    def read(cursor: str | None) -> Iterator[Page]:
+        begun.append(cursor)
+        start = int(cursor or 0)
+        while True:
+            start += 1
+            yield Page([Row("p1", "c1")] * 100, str(start))
+
+    for _ in range(2):
+        with pytest.raises(BadInput, match="rows came, the platform counts 500; it would never end"):
+            stage(tmp_path, Stream(ITEM, {}, read, lambda: counted), 1)
+    assert begun == [None, None], "it is not gone on with"
+    assert len(keys(tmp_path)) < 2 * counted + 2_000
+
+
 def test_pages_that_just_end_are_no_end(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="without a last one"):
         stage(tmp_path, Stream(ITEM, {}, lambda _: iter([Page([Row("p1", "c1")], "next")]), lambda: None), 1)

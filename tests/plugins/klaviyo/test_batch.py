@@ -27,8 +27,10 @@ from include.staging import read_json, to_path
 from luigisbox.wait import NoBatchInTime, Superseded
 from pipeline.wait import WaitOperator
 from vendor_http.errors import PermanentError
+from vendor_http.pacing import Pacer
 
 TYPE = "mail-recommender-1"
+PACED = Pacer.before
 NO_CERTIFICATES = {"verify": False}  # each look in a process of its own would read them, which takes long
 BOTH = pytest.mark.parametrize("deferrable", [True, False], ids=["deferred", "synchronous"])
 PUBLISHER = """
@@ -61,6 +63,9 @@ class Account:
         self.default: Any = {}
         self.troubles: list[int] = []
         self.seconds_a_page = 0.0
+        self.counted: int | None = None
+        self.ends_after: int | None = None
+        self.circle_from: int | None = None
         self.asked: list[str] = []
         self.before: Callable[[str], None] = lambda path: None
         self.url = serve(self.answer)
@@ -78,10 +83,17 @@ class Account:
         if self.troubles:
             error = {"errors": [{"id": "1", "code": "x", "title": "x", "detail": "x", "source": {}}]}
             return request.reply(self.troubles.pop(0), json.dumps(error).encode())
+        if parts.path in ("/api/lists/LIST01", "/api/segments/SEGM01"):
+            return request.reply(200, json.dumps(self._count(parts.path)).encode())
         time.sleep(self.seconds_a_page)
         rows, after = self._rows(parts.path, asked)
         link = f"https://elsewhere.example/x?page%5Bcursor%5D={after}" if after else None
         return request.reply(200, json.dumps({"data": rows, "links": {"next": link}}).encode())
+
+    def _count(self, path: str) -> dict[str, Any]:
+        own = -(-self.size // 2) if "segments" in path else self.size
+        count = own if self.counted is None or "segments" in path else self.counted
+        return {"data": self._row(path[-6:], {"profile_count": count})}
 
     def _rows(self, path: str, asked: dict[str, str]) -> tuple[list[dict[str, Any]], int | None]:
         wanted = asked.get("filter", "")
@@ -94,6 +106,10 @@ class Account:
         start, step = int(asked.get("page[cursor]", 0)), 2 if "segments" in path else 1
         users = range(0, self.size, step)[start : start + 100]
         rows = [self._row(f"k{user}", {"properties": self.properties.get(user, {})}) for user in users]
+        if self.ends_after is not None and start >= self.ends_after:
+            return rows, None
+        if self.circle_from is not None and start >= 400:
+            return rows, self.circle_from
         return rows, start + 99 if start + 100 < self.size // step else None  # the last row comes again
 
     def _row(self, key: str, attributes: dict[str, Any]) -> dict[str, Any]:
@@ -138,6 +154,7 @@ def shop(staging: Path, tmp_path: Path, account: Account, monkeypatch: pytest.Mo
     from vendor_http import retry
 
     monkeypatch.setattr("klaviyo.batch.REST", 0.1)
+    monkeypatch.setattr("klaviyo.client.Pacer.before", lambda _: None)  # this account has no limits
     monkeypatch.setattr(retry.Retry, "__init__", _impatient(retry.Retry.__init__))
     (tmp_path / "publishers").mkdir()
     return Shop(staging, tmp_path / "publishers", account, monkeypatch)
@@ -379,6 +396,79 @@ class TestTrouble:
         assert kept == {f"k{user}" for user in range(len(odd))} | {"k12"}
 
 
+class TestComplete:
+    """Who was not read would be delivered as somebody without recommendations."""
+
+    def test_a_listing_that_ends_early_is_no_batch(self, shop: Shop) -> None:
+        shop.account.size, shop.account.ends_after = 500, 198
+        shop.accepted("one", range(500))
+        asked: list[str] = []
+        shop.account.before = asked.append
+
+        def meanwhile(number: int) -> None:
+            shop.account.publish(1)
+            shop.account.ends_after = 198 if number < 3 else None
+
+        played = Played(True, meanwhile=meanwhile)
+        result = played.run()
+        assert (result["outcome"], result["users"], len(played.deferrals)) == ("fresh", 500, 3)
+        for deferral in played.deferrals[1:]:
+            assert "list:LIST01 is not complete: 298 distinct profiles were read" in deferral["reason"]
+            assert "Klaviyo counted 500 before, and after 500" in deferral["reason"]
+        begun = [path for path in asked if "LIST01/profiles" in path and "cursor" not in path]
+        assert len(begun) == 3, "what was not complete is read anew"
+
+    @pytest.mark.parametrize(("counted", "taken"), [(303, True), (304, False), (298, True), (297, False), (0, False)])
+    def test_the_audiences_tolerance_decides(self, shop: Shop, counted: int, taken: bool) -> None:
+        shop.account.size, shop.account.counted = 300, counted
+        shop.accepted("one", range(300))
+        played = Played(True, meanwhile=lambda _: shop.account.publish(1), deadline=soon(20 if taken else 0.8))
+        if taken:
+            assert played.run()["outcome"] == "fresh"
+            return
+        with pytest.raises(NoBatchInTime, match="list:LIST01 is not complete"):
+            played.run()
+        assert batches.latest(shop.root, "shop") is None
+
+    def test_all_profiles_have_no_count(self, shop: Shop, tmp_path: Path) -> None:
+        path = tmp_path / "publishers" / "shop.yaml"
+        path.write_text(PUBLISHER.replace(", lists: [LIST01], segments: [SEGM01]", ""))
+        shop.account.counted = 1
+        shop.accepted("one")
+        assert Played(True, meanwhile=lambda _: shop.account.publish(1)).run()["users"] == 20
+        assert "/api/lists/LIST01" not in shop.account.asked
+
+    def test_who_left_since_is_warned_of(self, shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+        shop.accepted("one", range(22))
+        result = Played(True, meanwhile=lambda _: shop.account.publish(1)).run()
+        assert read_json(to_path(result["uri"]) / "fetch.json")["profiles"]["missing"] == 2
+        assert "2 of 22 profiles of the accepted list are not among those read, more than 1 %" in caplog.text
+
+    def test_nobody_missing_is_not_warned_of(self, shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+        shop.accepted("one")
+        Played(True, meanwhile=lambda _: shop.account.publish(1)).run()
+        assert "not among those read" not in caplog.text
+
+    def test_a_circle_over_staged_pages_ends_and_is_read_anew(self, shop: Shop) -> None:
+        shop.account.size, shop.account.circle_from = 1_000, 99
+        shop.accepted("one", range(1_000))
+        asked: list[str] = []
+        shop.account.before = asked.append
+
+        def meanwhile(number: int) -> None:
+            shop.account.publish(1)
+            shop.account.circle_from = 99 if number < 4 else None
+
+        played = Played(True, meanwhile=meanwhile)
+        result = played.run()
+        assert (result["outcome"], result["users"]) == ("fresh", 1_000)
+        reasons = [deferral["reason"] for deferral in played.deferrals[1:]]
+        assert any("lead in a circle" in reason for reason in reasons)
+        assert any("would never end" in reason for reason in reasons)
+        fetched = read_json(to_path(result["uri"]) / "fetch.json")["profiles"]
+        assert fetched["read"] < 1_600, "nothing of the circles is left"
+
+
 READ = """
 import sys, json
 from include.audience import segments
@@ -423,7 +513,7 @@ def test_a_read_that_was_throttled_goes_on_if_nothing_changed(shop: Shop, publis
     asked: list[str] = []
 
     def throttle(path: str) -> None:
-        if "LIST01" in path:
+        if "LIST01/profiles" in path:
             asked.append(path)
             shop.account.troubles = [503] * 20 if len(asked) == 4 else shop.account.troubles
 
@@ -459,6 +549,7 @@ def test_against_the_stand_in_with_its_dirt(shop: Shop, tmp_path: Path, monkeypa
 
     with running(tmp_path / "box") as box:
         fill_klaviyo(tmp_path / "box", 300)
+        monkeypatch.setattr(Pacer, "before", PACED)  # this one has limits
         connection = {"conn_type": "klaviyo", "host": box.url, "password": "pk_sandbox", "extra": NO_CERTIFICATES}
         monkeypatch.setenv("AIRFLOW_CONN_KLAVIYO_TEST", json.dumps(connection))
         with Client(Settings(box.url, "pk_sandbox")) as client:
