@@ -15,6 +15,8 @@ import msgspec
 from vendor_http.errors import Unreadable
 
 CURSOR = "page[cursor]"
+RUNNING = ("queued", "processing")
+"""Statuses of an import job that is not over."""
 
 
 @dataclass(frozen=True)

@@ -1,37 +1,43 @@
-"""The trigger that waits for import jobs: it only looks, and holds ids of jobs and a deadline."""
+"""The trigger that waits for an import job: it only looks, and holds the id of the job and a deadline."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from importlib import import_module
 from typing import Any
 
 from airflow.sdk import BaseHook
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+_ARGUMENTS = ("connection_id", "job", "deadline", "poll_seconds")
 
-class KlaviyoJobsTrigger(BaseTrigger):
-    """Waits until no import job runs any more, or until the deadline.
 
-    Its one event: ``status`` (``done``, ``deadline`` or ``error``), ``reason`` and the ``deadline``.
+class KlaviyoJobTrigger(BaseTrigger):
+    """Waits until an import job does not run any more, or until the deadline.
+
+    Of a part's jobs only the last is watched, with one request a look: the resumed task asks about the others, at the
+    account's pace, and waits on if need be. So neither the arguments nor the looks grow with the profiles.
+
+    Its one event: ``status`` (``done``, also of a job that Klaviyo does not know any more, ``deadline`` or ``error``),
+    ``reason`` and the ``deadline``.
 
     Args:
         connection_id: of type ``klaviyo``.
-        jobs: their ids.
+        job: its id.
         deadline: epoch seconds.
         poll_seconds: pause between two looks.
     """
 
-    def __init__(self, connection_id: str, jobs: list[str], deadline: float, poll_seconds: float) -> None:
+    def __init__(self, connection_id: str, job: str, deadline: float, poll_seconds: float) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.connection_id = connection_id
-        self.jobs = jobs
+        self.job = job
         self.deadline = deadline
         self.poll_seconds = poll_seconds
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """All it needs to go on in another process."""
-        names = ("connection_id", "jobs", "deadline", "poll_seconds")
-        return "klaviyo.triggers.KlaviyoJobsTrigger", {name: getattr(self, name) for name in names}
+        return "klaviyo.triggers.KlaviyoJobTrigger", {name: getattr(self, name) for name in _ARGUMENTS}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look again and again; yield one event."""
@@ -45,24 +51,23 @@ class KlaviyoJobsTrigger(BaseTrigger):
         yield TriggerEvent({**event, "deadline": self.deadline})  # type: ignore[no-untyped-call]
 
     async def _watch(self) -> dict[str, Any]:
+        await asyncio.to_thread(import_module, "klaviyo.look")  # takes long; the loop must not stand still
         from klaviyo.connections import klaviyo_settings
+        from klaviyo.documents import RUNNING
         from klaviyo.look import import_job
-        from klaviyo.write_back import RUNNING
-        from vendor_http.errors import TransientError
+        from vendor_http.errors import NotFound, TransientError
 
         settings = klaviyo_settings(await BaseHook.aget_connection(self.connection_id))
-        waiting, reason = list(self.jobs), ""
-        while waiting:
+        reason = ""
+        while True:
             pause = self.poll_seconds
             try:
-                while waiting:
-                    if (await import_job(settings, waiting[0])).status in RUNNING:
-                        break
-                    waiting.pop(0)
+                if (await import_job(settings, self.job)).status not in RUNNING:
+                    return {"status": "done", "reason": ""}
+            except NotFound:
+                return {"status": "done", "reason": ""}  # the task decides what is to be done
             except TransientError as error:
                 reason, pause = str(error), max(pause, error.retry_after or 0)
-            if waiting and time.time() + pause > self.deadline:
-                return {"status": "deadline", "reason": f"{len(waiting)} import jobs still run. {reason}".strip()}
-            if waiting:
-                await asyncio.sleep(pause)
-        return {"status": "done", "reason": ""}
+            if time.time() + pause > self.deadline:
+                return {"status": "deadline", "reason": f"import job {self.job} still runs. {reason}".strip()}
+            await asyncio.sleep(pause)

@@ -22,17 +22,17 @@ from include.errors import NotReady
 from include.publishers.deliveries import KlaviyoDelivery
 from include.staging import read_json, write_json
 from klaviyo.client import Client
+from klaviyo.documents import RUNNING, Job
 from vendor_http.errors import Invalid, NotFound
 
 MALFORMED = "malformed"
 """Reason: Klaviyo refused the profile before its job began."""
 UNNAMED = "import_error_unnamed"
-"""Reason: Klaviyo counts more failures in the job than its list of import errors names."""
+"""Reason: the list of import errors does not name all profiles that are missing in the job's counts."""
 MOST_MALFORMED = 20
 """More profiles of one job that are refused alone: the mistake is not theirs."""
 MOST_NAMED = 500
 """More profiles of one job that are refused by name."""
-RUNNING = ("queued", "processing")
 _POINTER = re.compile(r"/data/attributes/profiles/data/(\d+)(?:/|$)")
 log = logging.getLogger(__name__)
 
@@ -61,26 +61,32 @@ class WriteBack:
         """Ask what became of the jobs that were sent; gives the ids of those that still run.
 
         Raises:
-            NotReady: a job was cancelled; the next try sends it again.
+            NotReady: a job was cancelled, or Klaviyo knows it no longer; the next try sends it again.
             VendorError: what Klaviyo answered at last.
         """
         running = []
         for note in self._notes():
             if note["state"] != "sent":
                 continue
-            job = self.client.import_job(note["job"])
+            try:
+                job = self.client.import_job(note["job"])
+            except NotFound as error:
+                raise self._again(note, f"Klaviyo does not know import job {note['job']} any more. {error}") from error
             if job.status in RUNNING:
                 running.append(job.id)
             elif job.status == "complete":
-                refused = self._import_errors(note, job.failed) if job.failed else {}
+                missing = _missing(job, note)
+                refused = self._import_errors(note, missing) if missing else {}
                 self._note({**note, "state": "done", "refused": note["refused"] | refused})
             else:
-                self._note({**note, "state": "sending", "job": None})
-                raise NotReady(
-                    f"Klaviyo says {job.status} of import job {job.id} ({job.completed:,} of {job.total:,} profiles "
-                    "done). The other jobs stay as they are; the next try sends this one again."
-                )
+                done = f"{job.completed:,} of {job.total:,} profiles done"
+                raise self._again(note, f"Klaviyo says {job.status} of import job {job.id} ({done}).")
         return running
+
+    def _again(self, note: dict[str, Any], why: str) -> NotReady:
+        """Have the next try send a job again: an import is an upsert."""
+        self._note({**note, "state": "sending", "job": None})
+        return NotReady(f"{why} The other jobs stay as they are; the next try sends this one again.")
 
     def refused(self) -> Iterator[tuple[int, str]]:
         """Rows of the changes that were not taken, with the reasons."""
@@ -161,7 +167,7 @@ class WriteBack:
                 profiles.append(profile(change, self.settings))
         return rows, job_body(profiles)
 
-    def _import_errors(self, note: dict[str, Any], failed: int) -> dict[str, str]:
+    def _import_errors(self, note: dict[str, Any], missing: int) -> dict[str, str]:
         """Who was not imported, with Klaviyo's reason; if it does not name them all, nobody of the job counts."""
         every = changes(self.part, note["first"], note["end"])
         chosen = [change for change in every if str(change.row) not in note["refused"]]
@@ -172,7 +178,7 @@ class WriteBack:
             row = _row_of(error, rows, names)
             if row is not None:
                 found[str(row)] = _reason(error)
-        if len(found) < failed:
+        if len(found) < missing:
             found = {str(row): found.get(str(row), UNNAMED) for row in rows}
         log.warning("import job %s: %d of %d profiles were set aside", note["job"], len(found), len(rows))
         return found
@@ -196,6 +202,12 @@ def overtaken_jobs(client: Client, part: Part) -> list[str]:
     paths = [path for folder in claims.overtaken_folders(part) for path in sorted(folder.glob("jobs/*.json"))]
     notes = (read_json(path) for path in paths)
     return [note["job"] for note in notes if note["state"] == "sent" and _runs(client, note["job"])]
+
+
+def _missing(job: Job, note: dict[str, Any]) -> int:
+    """How many of the profiles that were sent the job does not count as imported; it must have counted them all."""
+    sent: int = note["end"] - note["first"] - len(note["refused"])
+    return max(job.failed, max(job.total, sent) - job.completed, abs(job.total - sent))
 
 
 def _runs(client: Client, job: str) -> bool:

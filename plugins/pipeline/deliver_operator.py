@@ -108,9 +108,10 @@ class DeliverOperator(BaseOperator):
         return {"delivery": delivery.name, "kind": delivery.kind, "part": self.item["part"], **figures}
 
     def _wait(self, delivery: "KlaviyoDelivery", jobs: list[str], deadline: float, then: str = "resume") -> None:
-        from klaviyo.triggers import KlaviyoJobsTrigger
+        """Wait for the last of these jobs without a worker; ``then`` asks what became of the others."""
+        from klaviyo.triggers import KlaviyoJobTrigger
 
-        trigger = KlaviyoJobsTrigger(delivery.connection, jobs, deadline, delivery.poll_seconds)
+        trigger = KlaviyoJobTrigger(delivery.connection, jobs[-1], deadline, delivery.poll_seconds)
         self.defer(trigger=trigger, method_name=then)
 
     def _klaviyo(self, context: "Context") -> "KlaviyoDelivery | None":

@@ -29,6 +29,7 @@ class Importer:
         self.failed: set[str] = set()
         self.names_pointers, self.names_errors, self.status = True, True, "complete"
         self.jobs: list[list[str]] = []
+        self.counts: dict[str, int] = {}
         self.refusals = 0
         self.break_after: int | None = None
         vendor.answers.append(self._answer)
@@ -41,7 +42,8 @@ class Importer:
         else:
             number = int(request.path.rpartition("/")[2])
             failed = len(self.failed & set(self.jobs[number]))
-            counts = {"total_count": len(self.jobs[number]), "completed_count": 0, "failed_count": failed}
+            total = len(self.jobs[number])
+            counts = {"total_count": total, "completed_count": total - failed, "failed_count": failed, **self.counts}
             self._say(request, 200, {"type": "x", "id": str(number), "attributes": {"status": self.status, **counts}})
 
     def _import(self, request: Any, body: Any) -> None:
@@ -192,6 +194,46 @@ def test_more_failures_than_names_confirm_nobody_of_the_job(work: Any, importer:
     jobs.send()
     jobs.settle()
     assert dict(jobs.refused()) == dict.fromkeys(range(3), UNNAMED)
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {"completed_count": 0},
+        {"completed_count": 2},
+        {"total_count": 0, "completed_count": 0},
+        {"total_count": 2, "completed_count": 2},
+        {"total_count": 4, "completed_count": 4},
+    ],
+)
+def test_a_job_counts_only_with_all_its_profiles(work: Any, importer: Importer, counts: dict[str, int]) -> None:
+    importer.counts = counts
+    jobs = work(3)
+    jobs.send()
+    assert jobs.settle() == []
+    assert dict(jobs.refused()) == dict.fromkeys(range(3), UNNAMED)
+
+
+@pytest.mark.parametrize("counts", [{"completed_count": 3}, {"completed_count": 2, "failed_count": 0}])
+def test_import_errors_explain_what_is_missing(work: Any, importer: Importer, counts: dict[str, int]) -> None:
+    importer.failed, importer.counts = {"P0001"}, counts
+    jobs = work(3)
+    jobs.send()
+    jobs.settle()
+    assert dict(jobs.refused()) == {1: "odd Odd."}
+
+
+def test_a_job_that_klaviyo_forgot_is_sent_again(work: Any, importer: Importer, vendor: Any) -> None:
+    jobs = work(5)
+    jobs.send()
+    vendor.answers = [lambda request: request.reply(404, b"{}")]
+    with pytest.raises(NotReady, match="does not know import job 0"):
+        jobs.settle()
+    vendor.answers = [importer._answer]
+    assert jobs.send() == ["1"]
+    assert jobs.settle() == []
+    assert importer.jobs[0] == importer.jobs[1]
+    assert list(jobs.refused()) == []
 
 
 def test_a_newer_batch_stops_the_sending(work: Any, importer: Importer, tmp_path: Path) -> None:
