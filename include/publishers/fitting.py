@@ -1,27 +1,27 @@
 """What must hold between the sections of a publisher file: mistakes that would show only when a newsletter is due."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
-from include.publishers.deliveries import KlaviyoDelivery, SmartEmailingDelivery
+from include.publishers.audiences import AnyAudience
+from include.publishers.batches import AnyBatch
+from include.publishers.campaigns import Campaigns
+from include.publishers.deliveries import AnyDelivery, KlaviyoDelivery, SmartEmailingDelivery
 
-if TYPE_CHECKING:
-    from include.publishers.models import Publisher
 
-
-def misfits(publisher: "Publisher") -> Iterator[str]:
+def misfits(
+    audience: AnyAudience, batch: AnyBatch, deliveries: Sequence[AnyDelivery], campaigns: Campaigns | None
+) -> Iterator[str]:
     """One sentence for each mistake."""
-    yield from _batch(publisher)
-    yield from _campaigns(publisher)
-    for delivery in publisher.deliveries:
+    yield from _batch(audience, batch)
+    yield from _campaigns(audience, campaigns)
+    for delivery in deliveries:
         if isinstance(delivery, KlaviyoDelivery):
-            yield from _klaviyo(publisher, delivery)
+            yield from _klaviyo(audience, batch, delivery)
         elif isinstance(delivery, SmartEmailingDelivery):
-            yield from _smartemailing(publisher, delivery)
+            yield from _smartemailing(audience, batch, delivery)
 
 
-def _batch(publisher: "Publisher") -> Iterator[str]:
-    batch, audience = publisher.batch, publisher.audience
+def _batch(audience: AnyAudience, batch: AnyBatch) -> Iterator[str]:
     if batch.source != "klaviyo":
         return
     if audience.kind != "klaviyo" or audience.recipient != "profile_id":
@@ -33,14 +33,12 @@ def _batch(publisher: "Publisher") -> Iterator[str]:
         )
 
 
-def _campaigns(publisher: "Publisher") -> Iterator[str]:
-    campaigns = publisher.campaigns
-    if campaigns and campaigns.kind == "klaviyo" and publisher.audience.kind != "klaviyo" and not campaigns.audiences:
+def _campaigns(audience: AnyAudience, campaigns: Campaigns | None) -> Iterator[str]:
+    if campaigns and campaigns.kind == "klaviyo" and audience.kind != "klaviyo" and not campaigns.audiences:
         yield "campaigns.audiences: name the lists and segments whose newsletters are this publisher's"
 
 
-def _klaviyo(publisher: "Publisher", delivery: KlaviyoDelivery) -> Iterator[str]:
-    audience, batch = publisher.audience, publisher.batch
+def _klaviyo(audience: AnyAudience, batch: AnyBatch, delivery: KlaviyoDelivery) -> Iterator[str]:
     if audience.kind == "klaviyo" and delivery.identify_by != audience.recipient:
         yield (
             f"delivery {delivery.name}: identify_by is {delivery.identify_by}, but audience.recipient is "
@@ -50,7 +48,7 @@ def _klaviyo(publisher: "Publisher", delivery: KlaviyoDelivery) -> Iterator[str]
         yield f"delivery {delivery.name}: identify_by must be email, which is what SmartEmailing's recipients are"
     names = dict.fromkeys((*batch.recommendation_types, *delivery.properties))
     targets = [delivery.properties.get(name, name) for name in names]
-    yield from _unknown(delivery.name, "properties", list(delivery.properties), publisher)
+    yield from _unknown(delivery.name, "properties", list(delivery.properties), batch)
     yield from _twice(delivery.name, "property", targets)
     overwritten = sorted(set(targets) & set(batch.recommendation_types))
     if batch.source == "klaviyo" and overwritten:
@@ -60,11 +58,10 @@ def _klaviyo(publisher: "Publisher", delivery: KlaviyoDelivery) -> Iterator[str]
         )
 
 
-def _smartemailing(publisher: "Publisher", delivery: SmartEmailingDelivery) -> Iterator[str]:
-    audience = publisher.audience
+def _smartemailing(audience: AnyAudience, batch: AnyBatch, delivery: SmartEmailingDelivery) -> Iterator[str]:
     if audience.kind == "klaviyo" and audience.recipient != "email":
         yield f"delivery {delivery.name}: SmartEmailing knows contacts by e-mail; audience.recipient must be email"
-    yield from _unknown(delivery.name, "fields", list(delivery.fields), publisher)
+    yield from _unknown(delivery.name, "fields", list(delivery.fields), batch)
     numbers = [
         number
         for value in delivery.fields.values()
@@ -74,8 +71,8 @@ def _smartemailing(publisher: "Publisher", delivery: SmartEmailingDelivery) -> I
     yield from _twice(delivery.name, "field", [str(number) for number in numbers])
 
 
-def _unknown(delivery: str, key: str, named: Sequence[str], publisher: "Publisher") -> Iterator[str]:
-    known = publisher.batch.recommendation_types
+def _unknown(delivery: str, key: str, named: Sequence[str], batch: AnyBatch) -> Iterator[str]:
+    known = batch.recommendation_types
     unknown = sorted(set(named) - set(known))
     if known and unknown:
         names = ", ".join(unknown)

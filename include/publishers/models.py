@@ -5,9 +5,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from include.errors import ConfigError
-from include.publishers.audiences import AnyAudience, KlaviyoId
-from include.publishers.base import ConnectionId, GrowthPercent, Name, Percent, Section, TimeZone, Warehouse
+from include.publishers.audiences import AnyAudience
+from include.publishers.base import GrowthPercent, Name, Percent, Section, TimeZone, Warehouse
 from include.publishers.batches import AnyBatch, Coverage
+from include.publishers.campaigns import Campaigns
 from include.publishers.deliveries import AnyDelivery
 from include.publishers.fitting import misfits
 
@@ -86,40 +87,6 @@ class Schedules(Section):
     recommendations: CronOrUpload | None = Field(AFTER_UPLOAD, description="after_upload, a cron expression, or null")
 
 
-READY_MINUTES = 30.0
-RUN_MINUTES = 60.0
-"""What a run is taken to need where nothing was measured yet."""
-
-
-class Campaigns(Section):
-    """Which newsletters of the platform start a campaign run by themselves."""
-
-    kind: Literal["klaviyo", "smartemailing"]
-    connection: ConnectionId
-    audiences: list[KlaviyoId] = Field(
-        default_factory=list,
-        description="Klaviyo: ids of the lists and segments whose newsletters are this publisher's; without: those of "
-        "audience",
-    )
-    lead_hours: float = Field(24, gt=0, le=24 * 14, description="a newsletter to be sent within so long starts a run")
-    ready_minutes: float = Field(
-        READY_MINUTES, ge=0, description="the wait for the batch ends so long before the newsletter is sent"
-    )
-    run_minutes: float | None = Field(
-        None,
-        gt=0,
-        description="how long a run usually takes; less time left raises an alert; without: what the last batch took "
-        f"from the upload on, or {RUN_MINUTES:.0f}",
-    )
-    poll_seconds: float = Field(60, ge=60, description="pause between two looks at the platform")
-
-    @model_validator(mode="after")
-    def _knows_audiences(self) -> "Campaigns":
-        if self.kind == "smartemailing" and self.audiences:
-            raise ValueError("audiences: SmartEmailing does not tell whom a newsletter goes to; leave audiences out")
-        return self
-
-
 class Publisher(Section):
     """One configured newsletter batch."""
 
@@ -148,7 +115,7 @@ class Publisher(Section):
 
     @model_validator(mode="after")
     def _sections_fit(self) -> "Publisher":
-        mistakes = list(misfits(self))
+        mistakes = list(misfits(self.audience, self.batch, self.deliveries, self.campaigns))
         if mistakes:
             raise ValueError("; ".join(mistakes))
         return self

@@ -9,7 +9,7 @@ from newsletters.triggers import NewsletterTrigger
 
 if TYPE_CHECKING:
     from include.newsletters import Newsletter
-    from include.publishers.models import Campaigns
+    from include.publishers.campaigns import Campaigns
 
 
 class KlaviyoCampaignTrigger(NewsletterTrigger):

@@ -17,7 +17,7 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 if TYPE_CHECKING:
     from include.newsletters import Newsletter
-    from include.publishers.models import Campaigns
+    from include.publishers.campaigns import Campaigns
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,9 @@ from typing import Any
 from airflow.sdk import get_current_context
 
 from include.errors import ConfigError
+from include.publishers.campaigns import READY_MINUTES, RUN_MINUTES
 from include.publishers.config import load_publisher
-from include.publishers.models import READY_MINUTES, RUN_MINUTES, Publisher
+from include.publishers.models import Publisher
 from include.staging import staging_root
 from luigisbox.assets import RECOMMENDATIONS_LATE, recommendations_late
 

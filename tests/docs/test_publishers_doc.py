@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from include.publishers import audiences, batches, deliveries, models
+from include.publishers import audiences, batches, campaigns, deliveries, models
 from include.staging import PROJECT_ROOT
 
 PLATFORM = set(audiences.Audience.model_fields)
@@ -34,7 +34,7 @@ TABLES: dict[str, tuple[str, list[type[BaseModel]], set[str]]] = {
     ),
     "deliveries of kind klaviyo": ("deliveries", [deliveries.KlaviyoDelivery], DELIVERY),
     "deliveries of kind smartemailing": ("deliveries", [deliveries.SmartEmailingDelivery], DELIVERY),
-    "campaigns": ("campaigns", [models.Campaigns], set()),
+    "campaigns": ("campaigns", [campaigns.Campaigns], set()),
     "schedule and tags": ("schedule", [models.Schedules], set()),
 }
 """Heading of a table: the section, its models, and keys that another table explains."""
