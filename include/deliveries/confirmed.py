@@ -2,8 +2,8 @@
 
 In ``{publisher}/deliveries/confirmed/{delivery}-{account}/`` a batch notes it for each part in a file of its own,
 ``of-{parts}/part-NNN/{order}~….parquet``, always replaced as a whole, which also holds what was known before. The note
-of the newest batch counts. Before anything is sent, its fields become doubtful (an empty hash), so that whatever dies in
-between, nothing passes for unchanged that may not be. Sending a value again does no harm; leaving one out would.
+of the newest batch counts. Before anything is sent, its fields become doubtful (an empty hash), so that whatever dies
+in between, nothing passes for unchanged that may not be. Sending a value again does no harm; leaving one out would.
 """
 
 import time

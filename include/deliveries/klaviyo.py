@@ -1,7 +1,8 @@
 """The ``klaviyo`` delivery, its pure part: products become properties of profiles, profiles become import jobs.
 
 A recommendation type is one property: a list of ``{id, url, title, image_link}``, urls byte for byte. Properties that
-are not named in a job stay as they are in Klaviyo; null takes one away.
+are not named in a job stay as they are in Klaviyo. One is taken away by ``meta.patch_properties.unset``, as Klaviyo's
+model of an imported profile has it; nothing is said there of null.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +17,7 @@ from include.publishers.deliveries import KlaviyoDelivery
 TOO_LONG = "profile_too_long"
 """Reason: the profile is longer than ``profile_bytes``."""
 EMPTY = "null"
+"""The value of a property that is to be taken away."""
 DEFAULT_PROFILE = "default"
 """The ``external_id`` of the profile that holds the default set."""
 _encode = msgspec.json.Encoder().encode
@@ -42,9 +44,12 @@ def properties_of(own: Products, default_set: Products, types: list[str], settin
 
 def profile(change: Change, settings: KlaviyoDelivery) -> bytes:
     """One profile of an import job."""
-    properties = {name: msgspec.Raw(value.encode()) for name, value in change.fields.items()}
-    attributes: dict[str, Any] = {"properties": properties}
+    properties = {name: msgspec.Raw(value.encode()) for name, value in change.fields.items() if value != EMPTY}
+    gone = [name for name, value in change.fields.items() if value == EMPTY]
+    attributes: dict[str, Any] = {"properties": properties} if properties else {}
     document: dict[str, Any] = {"type": "profile", "attributes": attributes}
+    if gone:
+        document["meta"] = {"patch_properties": {"unset": gone}}
     if change.state == DEFAULT_SET:
         attributes["external_id"] = DEFAULT_PROFILE
     elif settings.identify_by == "profile_id":

@@ -55,10 +55,31 @@ def test_the_default_set_has_none_either() -> None:
     ],
 )
 def test_who_is_meant(identify_by: Any, place: dict[str, Any]) -> None:
-    found = json.loads(profile(Change(0, "me", OWN, {"a": "null"}), delivery(identify_by=identify_by)))
+    found = json.loads(profile(Change(0, "me", OWN, {"a": "[]"}), delivery(identify_by=identify_by)))
     assert found.pop("type") == "profile"
-    assert found["attributes"].pop("properties") == {"a": None}
+    assert found["attributes"].pop("properties") == {"a": []}
     assert found == place
+
+
+@pytest.mark.parametrize(("fields", "properties"), [({}, {}), ({"b": "[]"}, {"properties": {"b": []}})])
+def test_what_is_emptied_is_taken_away(fields: dict[str, str], properties: dict[str, Any]) -> None:
+    change = Change(0, "me", OWN, {"a": "null", **fields, "c": "null"})
+    assert json.loads(profile(change, delivery())) == {
+        "type": "profile",
+        "id": "me",
+        "attributes": properties,
+        "meta": {"patch_properties": {"unset": ["a", "c"]}},
+    }
+
+
+def test_klaviyos_own_model_reads_the_job() -> None:
+    from openapi_client.models.profile_import_job_create_query import ProfileImportJobCreateQuery
+
+    change = Change(0, "me", OWN, {"a": "null", "b": "[1]"})
+    body = job_body([profile(change, delivery())])
+    model = ProfileImportJobCreateQuery.from_json(body.decode())
+    assert model
+    assert json.loads(model.to_json()) == json.loads(body)
 
 
 def test_the_default_sets_own_profile() -> None:
