@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from include.deliveries import books, claims, custom, feed, rows
-from include.errors import BooksDoNotBalance, ConfigError
+from include.errors import BooksDoNotBalance, ConfigError, PipelineError
 from include.publishers.config import load_publisher
 from include.publishers.deliveries import (
     AnyDelivery,
     KlaviyoDelivery,
+    PlatformDelivery,
     PythonDelivery,
     SmartEmailingDelivery,
     WarehouseDelivery,
@@ -22,6 +23,10 @@ from pipeline.plan import Plan
 from warehouse.load import deliver_part as load_part
 
 PLATFORMS = ("klaviyo", "smartemailing")
+
+
+class TooManySetAside(PipelineError):
+    """A platform refused so many recipients that the mistake is likely not theirs."""
 
 
 def batch_name(plan: Plan, batch: dict[str, Any]) -> str:
@@ -111,6 +116,7 @@ def close_books(
 
     Raises:
         BooksDoNotBalance: the recipients of a feed or a platform are not the uploaded users.
+        TooManySetAside: a platform refused more of them than the publisher's file allows.
     """
     by_delivery: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for figures in delivered:
@@ -118,6 +124,8 @@ def close_books(
     summary = {
         name: _close_delivery(plan, batch, name, parts, coverage["uploaded"]) for name, parts in by_delivery.items()
     }
+    for name, totals in summary.items():
+        _check_set_aside(plan, batch, name, totals)
     figures = {
         "publisher": plan["publisher"],
         "batch": batch["sha256"],
@@ -153,6 +161,20 @@ def _close_delivery(
         claims.forget_older(platforms.confirmed_folder(plan["publisher"], delivery), platforms.order_of(batch))
         write_json(out / "manifest.json", totals)
     return totals
+
+
+def _check_set_aside(plan: Plan, batch: dict[str, Any], name: str, totals: dict[str, Any]) -> None:
+    delivery = narrowed(plan, name)
+    if not isinstance(delivery, PlatformDelivery) or not totals["recipients"]:
+        return
+    share = 100 * totals["set_aside"] / totals["recipients"]
+    if share > delivery.fail_set_aside_percent:
+        raise TooManySetAside(
+            f"delivery {name}: {totals['set_aside']:,} of {totals['recipients']:,} recipients were set aside "
+            f"({share:.1f} %), more than fail_set_aside_percent ({delivery.fail_set_aside_percent:g}). The others were "
+            f"written. {delivery_folder(plan, batch, name)}/part-*/rejects.parquet has the reasons. Mend what they "
+            "name and clear write_back, or raise the threshold and clear this task."
+        )
 
 
 def _table(figures: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from include.recommendations import coverage
 from include.recommendations.parse import parse_batch
 from include.sandbox.server import Running, running
 from include.sandbox.smartemailing.fill import fill_smartemailing
-from pipeline.deliver import close_books
+from pipeline.deliver import TooManySetAside, close_books
 from pipeline.deliver_operator import DeliverOperator
 from smartemailing.client import Client
 from tests.include.recommendations.documents import User, batch_of, products, settings, user_set, xml
@@ -152,6 +152,12 @@ def test_skipped_addresses_are_listed(shop: Shop) -> None:
     paths = shop.root.glob("shop/deliveries/*/contacts/part-*/rejects.parquet")
     rejects = [row for path in paths for row in pq.read_table(path).to_pylist()]
     assert rejects == [{"recipient": "nobody", "reason": "skipped"}]
+
+
+def test_too_many_refused_fail_the_run_after_the_others_were_written(shop: Shop) -> None:
+    with pytest.raises(TooManySetAside, match=r"1 of 4 recipients were set aside \(25.0 %\), more than .* \(20\)"):
+        shop.deliver(shop.batch("one", people(*range(4)), [f"u{n}" for n in range(4)], bad="u2"))
+    assert shop.found() == {f"u{n}": fields(n) for n in (0, 1, 3)}
 
 
 @pytest.mark.parametrize(("on_absent", "instead"), [("keep", None), ("clear", {}), ("default", DEFAULT)])
