@@ -30,8 +30,10 @@ class TooManySetAside(PipelineError):
 
 
 def batch_name(plan: Plan, batch: dict[str, Any]) -> str:
-    """The name of what is delivered: a batch as it was made for one user set, and for which types if not for all."""
+    """The name of what is delivered: a batch for one user set, what of it, and for which types if not for all."""
     name = f"{batch['sha256'][:12]}-for-{batch['user_set']}"
+    if batch["outcome"] == "default_only":  # other content than the same batch's own recommendations
+        name += "-default-only"
     types = plan["recommendation_types"]
     return f"{name}-only-{slug('.'.join(sorted(types)))}" if types else name
 
