@@ -1,13 +1,25 @@
 """Where the customers come from: a warehouse, Klaviyo or SmartEmailing."""
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from include.publishers.base import ConnectionId, Percent, Section, Warehouse
 
 KlaviyoId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 SmartEmailingId = Annotated[int, Field(ge=1)]
+
+
+def _place(key: str, pattern: str, said: str) -> Any:
+    """A validator whose sentence says in words what is allowed."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"must be {said}")
+        return value
+
+    return field_validator(key)(check)
 
 
 class Audience(Section):
@@ -58,8 +70,10 @@ class KlaviyoAudience(PlatformAudience):
     exclude_segments: list[KlaviyoId] = Field(default_factory=list, description="... and of these segments")
     id: str = Field(
         "external_id",
-        pattern=r"^(external_id|properties(\.[^.]+)+)$",
         description="where the customer id lies: external_id, or properties.NAME (properties.NAME.NAME if nested)",
+    )
+    _id_is_a_place = _place(
+        "id", r"external_id|properties(\.[^.]+)+", "external_id, or properties.NAME (properties.NAME.NAME if nested)"
     )
     recipient: Literal["profile_id", "email"] = Field("profile_id", description="what deliveries address a profile by")
     exclude_suppressed: bool = Field(True, description="profiles suppressed for e-mail are left out")
@@ -82,9 +96,9 @@ class SmartEmailingAudience(PlatformAudience):
     exclude_lists: list[SmartEmailingId] = Field(default_factory=list, description="contacts of these are left out")
     confirmed_only: bool = Field(True, description="only contacts that confirmed their subscription to the list")
     id: str = Field(
-        pattern=r"^(email|guid|customfields\.[1-9][0-9]*)$",
         description="where the customer id lies: email, guid, or customfields.NUMBER",
     )
+    _id_is_a_place = _place("id", r"email|guid|customfields\.[1-9][0-9]*", "email, guid, or customfields.NUMBER")
 
     @model_validator(mode="after")
     def _each_once(self) -> "SmartEmailingAudience":

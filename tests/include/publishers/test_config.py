@@ -259,6 +259,8 @@ def smartemailing_delivery(**settings: Any) -> list[dict[str, Any]]:
         ),
         ({"campaigns": {"kind": "klaviyo", "connection": "k"}}, "campaigns.audiences: name the lists"),
         ({"audience": {**K, "exclude_segments": ["S1"]}}, "named twice: S1"),
+        ({"audience": {**K, "id": "shop.id"}}, "audience.id: came 'shop.id'; Value error, must be external_id, or"),
+        ({"audience": {**SE, "id": "customfields.x"}}, "must be email, guid, or customfields.NUMBER"),
     ],
 )
 def test_sections_that_do_not_fit_are_said_before_a_newsletter_is_due(
