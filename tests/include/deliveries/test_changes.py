@@ -199,6 +199,7 @@ def test_a_missing_recipient_is_no_balance() -> None:
 def _part(user: str, parts: int = 2) -> int:
     import duckdb
 
-    row = duckdb.execute("SELECT md5_number_upper(?) % ?", [user, parts]).fetchone()
+    with duckdb.connect() as database:
+        row = database.execute("SELECT md5_number_upper(?) % ?", [user, parts]).fetchone()
     assert row
     return int(row[0])
