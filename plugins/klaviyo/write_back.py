@@ -6,7 +6,6 @@ them: it polls the jobs that run and sends what was not sent. An import is an up
 sent again.
 """
 
-import hashlib
 import logging
 import re
 from collections.abc import Iterator
@@ -112,7 +111,7 @@ class WriteBack:
             return self._halves(note)
         while True:
             rows, body = self._body(first, end, note["refused"])
-            note |= {"state": "sending", "sha256": hashlib.sha256(body).hexdigest()}
+            note["state"] = "sending"
             self._note(note)
             if not rows:
                 self._note({**note, "state": "done"})
