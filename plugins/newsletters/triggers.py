@@ -8,6 +8,7 @@ and noting) is announced again after a while, until it is sent: a newsletter is 
 import asyncio
 import logging
 import time
+from abc import abstractmethod
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from importlib import import_module
@@ -53,6 +54,7 @@ class NewsletterTrigger(BaseEventTrigger):
         kind = type(self)
         return f"{kind.__module__}.{kind.__qualname__}", {"publisher": self.publisher}
 
+    @abstractmethod
     async def scheduled(self, campaigns: "Campaigns") -> "list[Newsletter]":
         """The newsletters that the platform is going to send.
 
@@ -60,7 +62,6 @@ class NewsletterTrigger(BaseEventTrigger):
             VendorError: the platform cannot be read now, or refuses.
             ConfigError: the connection is not usable.
         """
-        raise NotImplementedError
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look again and again; yield one event for all newsletters of a look that are due and have no run.
