@@ -3,15 +3,12 @@
 ``profiles.n`` is the order of creation, which pages follow. Properties are JSON text.
 """
 
-import sqlite3
-import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from include.sandbox.sqlite_file import SqliteFile
+
 FILE = "klaviyo.sqlite"
-_BUSY_SECONDS = 60.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS profiles (
     n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, email TEXT COLLATE NOCASE, external_id TEXT, first_name TEXT,
@@ -36,45 +33,11 @@ CREATE TABLE IF NOT EXISTS publications (number INTEGER PRIMARY KEY, published_a
 """
 
 
-class AccountDatabase:
-    """Gives connections; the file is made at the first use. Safe to use from several threads and processes."""
+class AccountDatabase(SqliteFile):
+    """The file in a state folder."""
 
     def __init__(self, state: Path) -> None:
-        self.path = state / FILE
-        self._lock = threading.Lock()
-        self._ready = False
-
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection that sees one state of the data for all its questions."""
-        with self._open() as connection:
-            connection.execute("BEGIN")
-            yield connection
-            connection.execute("ROLLBACK")
-
-    @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction: all of it is stored, or nothing. Nobody else writes meanwhile."""
-        with self._open() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
-
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)) as connection:
-            connection.row_factory = sqlite3.Row
-            with self._lock:
-                if not self._ready:
-                    connection.execute("PRAGMA journal_mode = WAL")
-                    connection.executescript(_SCHEMA)
-                    self._ready = True
-            connection.execute("PRAGMA synchronous = OFF")
-            yield connection
+        super().__init__(state / FILE, _SCHEMA)
 
 
 def now_text() -> str:
