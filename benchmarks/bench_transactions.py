@@ -69,7 +69,7 @@ def make(run: str, rows: int) -> None:
 
 
 def build(run: str) -> list[int]:
-    from include.publishers.models import Transactions
+    from include.publishers.senders import Transactions
     from include.transactions.build import build_transactions
 
     settings = Transactions(connection="bench", sql="SELECT 1", max_file_bytes=FILE_BYTES)

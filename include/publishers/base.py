@@ -1,6 +1,6 @@
 """What the sections of a publisher file share: the base class, and types of values with their limits."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 Percent = Annotated[float, Field(ge=0, le=100)]
 GrowthPercent = Annotated[float, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]{0,49}$")]
+OnUnknown = Literal["fail", "resend", "assume_sent"]
 ConnectionId = Annotated[str, Field(min_length=1, max_length=200, description="Airflow connection id")]
 TypeName = Annotated[str, Field(min_length=1, max_length=128)]
 
@@ -49,3 +50,24 @@ class Warehouse(Section):
     @classmethod
     def _strip(cls, value: str) -> str:
         return value.strip()
+
+
+class Source(Section):
+    """Rows from a query of a warehouse, or from files."""
+
+    connection: str | None = Field(None, description="Airflow connection id of the warehouse; goes with sql")
+    sql: str | None = Field(None, min_length=1, description="SQL text, or a file below include/sql; a Jinja template")
+    batch_rows: int = Field(50_000, ge=1, le=1_000_000, description="rows fetched from the cursor at a time")
+    files: str | None = Field(
+        None, min_length=1, description="instead of sql: URI of a file, or of many with * and ?; a Jinja template"
+    )
+    delimiter: str = Field(",", min_length=1, max_length=1, description="between the values of CSV files")
+    header: bool = Field(True, description="CSV files begin with the names of their columns")
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if bool(self.sql) == bool(self.files):
+            raise ValueError("give either connection and sql, or files")
+        if bool(self.sql) != bool(self.connection):
+            raise ValueError("connection and sql go together")
+        return self

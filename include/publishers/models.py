@@ -1,16 +1,17 @@
 """A publisher file as a whole: all its sections, and what must hold between them."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
 
 from include.errors import ConfigError
 from include.publishers.audiences import AnyAudience
-from include.publishers.base import GrowthPercent, Name, Percent, Section, TimeZone, Warehouse
+from include.publishers.base import GrowthPercent, Name, Percent, Section, TimeZone
 from include.publishers.batches import AnyBatch, Coverage
 from include.publishers.campaigns import Campaigns
 from include.publishers.deliveries import AnyDelivery
 from include.publishers.fitting import misfits
+from include.publishers.senders import Interactions, Pins, Transactions
 
 
 class LuigisBox(Section):
@@ -49,17 +50,6 @@ class Guard(Section):
         return self
 
 
-class Transactions(Warehouse):
-    """Past purchases: columns session_id, identity, user_id, created_at, one row a bought product."""
-
-    format: Literal["json", "csv"] = Field("json", description="how files are written and uploaded")
-    user_field: Literal["user_id", "auth_user_id"] = Field("user_id", description="name of the third field")
-    time_zone: TimeZone = Field("UTC", description="zone of created_at values that carry none")
-    max_file_bytes: int = Field(1_000_000_000, ge=1_000, le=1_000_000_000, description="files are cut below this")
-    max_id_bytes: int = Field(255, ge=1, le=65_535)
-    refuse_reject_percent: Percent = Field(20, description="more rejects among the extracted rows stop the run")
-
-
 def _cron(text: str) -> str:
     from croniter import croniter
 
@@ -84,6 +74,8 @@ class Schedules(Section):
     time_zone: TimeZone = "UTC"
     audience: Cron | None = None
     past_transactions: Cron | None = None
+    pins: Cron | None = None
+    interactions: Cron | None = None
     recommendations: CronOrUpload | None = Field(AFTER_UPLOAD, description="after_upload, a cron expression, or null")
 
 
@@ -95,6 +87,8 @@ class Publisher(Section):
     audience: AnyAudience
     guard: Guard = Field(default_factory=Guard)
     past_transactions: Transactions | None = None
+    pins: Pins | None = None
+    interactions: Interactions | None = None
     batch: AnyBatch
     coverage: Coverage = Field(default_factory=Coverage)
     deliveries: list[AnyDelivery] = Field(min_length=1)

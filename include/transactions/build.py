@@ -26,7 +26,7 @@ from include.errors import BadInput
 from include.files import LinesFiles, steady
 from include.lines import lines_of
 from include.neighbours import same_as_before
-from include.publishers.models import Transactions
+from include.publishers.senders import Transactions
 from include.raw import Raw, read_raw
 from include.rules import FLOAT_PRINTED, count_floats, first_reason, floats_are_a_mishap, mark, refusals
 from include.staging import MANIFEST, write_json

@@ -14,7 +14,7 @@ from airflow.sdk import BaseOperator
 from include.errors import ConfigError
 from include.publishers.audiences import WarehouseAudience
 from include.publishers.config import load_publisher, warehouse_audience
-from include.publishers.models import Transactions
+from include.publishers.senders import Transactions
 from include.staging import to_path
 from warehouse.pull import Columns, Query, drop_leftovers, pull_file, pull_query
 from warehouse.queries import WHOLE, Partition, check_splits_itself, checked_key, narrowed, render, sql_text
@@ -168,8 +168,8 @@ class PullTransactionsOperator(_PullOperator):
             BadInput: the columns are not those wanted.
         """
         settings = self._settings()
-        sql = render(sql_text(settings.sql), context, self.publisher, self.window)
-        self._query = Query(self.publisher, settings.connection, sql, settings.batch_rows)
+        sql = render(sql_text(settings.sql or ""), context, self.publisher, self.window)
+        self._query = Query(self.publisher, settings.connection or "", sql, settings.batch_rows)
         columns = Columns(["session_id", "identity"], ["user_id", "created_at"])
         drop_leftovers(self._run(), 1)
         return self._done(pull_query(self._query, columns, self._run(), 0), 0)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from include.publishers import audiences, batches, campaigns, deliveries, models
+from include.publishers import audiences, batches, campaigns, deliveries, models, senders
 from include.staging import PROJECT_ROOT
 
 PLATFORM = set(audiences.Audience.model_fields)
@@ -18,7 +18,11 @@ TABLES: dict[str, tuple[str, list[type[BaseModel]], set[str]]] = {
     "audience of kind klaviyo": ("audience", [audiences.KlaviyoAudience], PLATFORM),
     "audience of kind smartemailing": ("audience", [audiences.SmartEmailingAudience], PLATFORM),
     "guard": ("guard", [models.Guard], set()),
-    "past_transactions": ("past_transactions", [models.Transactions], set()),
+    "past_transactions": ("past_transactions", [senders.Transactions], set()),
+    "pins": ("pins", [senders.Pins], set()),
+    "interactions": ("interactions", [senders.Interactions], set()),
+    "interactions.sources": ("interactions.sources", [senders.InteractionSource], set()),
+    "interactions.transfers": ("interactions.transfers", [senders.Transfers], set()),
     "batch": ("batch", [batches.LinkBatch], set()),
     "batch from klaviyo": ("batch", [batches.KlaviyoBatch], LINK),
     "coverage": ("coverage", [batches.Coverage], set()),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from include.errors import BadInput
 from include.extract import write_rows
-from include.publishers.models import Transactions
+from include.publishers.senders import Transactions
 from include.staging import read_json
 from include.transactions.build import COLUMNS, build_transactions
 

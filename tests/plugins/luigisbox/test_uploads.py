@@ -16,7 +16,8 @@ from include.audience import sending, user_sets
 from include.audience.guard import NotPassed, judge
 from include.errors import BadInput, NotReady, PipelineError
 from include.extract import write_rows
-from include.publishers.models import Guard, Transactions
+from include.publishers.models import Guard
+from include.publishers.senders import Transactions
 from include.staging import read_json, write_json
 from include.transactions.build import build_transactions
 from include.transactions.ledger import FILE, Ledger, Overlaps
