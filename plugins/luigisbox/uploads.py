@@ -44,7 +44,7 @@ def send_users(client: "Client", root: Path, publisher: str, run: Path) -> dict[
     """
     from include.audience import guard, sending, user_sets
 
-    manifest = _manifest(run, "audience")
+    manifest = manifest_of(run, "audience")
     if not manifest["rows"]:
         raise BadInput(f"{run}: the list is empty; an empty list is never sent, it would delete the live one")
     with sending.one_sender(root, publisher):
@@ -90,7 +90,7 @@ def record_users(root: Path, publisher: str, run: Path) -> dict[str, Any]:
     """
     from include.audience import guard, sending, user_sets
 
-    manifest = _manifest(run, "audience")
+    manifest = manifest_of(run, "audience")
     if not manifest["rows"]:
         raise BadInput(f"{run}: the list is empty; an empty list is never recorded as the live one")
     with sending.one_sender(root, publisher):
@@ -163,7 +163,7 @@ def send_transactions(
     """
     from include.transactions.ledger import FILE, Ledger, window_text
 
-    manifest = _manifest(run, "transactions")
+    manifest = manifest_of(run, "transactions")
     ledger = Ledger(root / FILE)
     for chunk in manifest["chunks"]:
         ledger.prepare(publisher, _ref(run, chunk), run.name)
@@ -221,7 +221,12 @@ def _send_once(
     return receipt.seconds
 
 
-def _manifest(run: Path, kind: str) -> dict[str, Any]:
+def manifest_of(run: Path, kind: str) -> dict[str, Any]:
+    """The manifest of a run that is whole.
+
+    Raises:
+        BadInput: it is not there, or that of another kind of run.
+    """
     manifest = read_json(run / MANIFEST)
     if manifest.get("kind") != kind:
         raise BadInput(f"{run / MANIFEST}: kind is {manifest.get('kind')!r}, expected {kind!r}")
