@@ -6,19 +6,23 @@ They ask for no credentials; the sandbox is for rehearsals, not for real custome
 import asyncio
 import time
 from datetime import date
-from typing import Any
+from typing import Annotated, Any
+from uuid import uuid4
 
-from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import FileResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.background import BackgroundTask
 
 from include.errors import BadInput, ConfigError
 from include.sandbox.answers import Refused, asked
 from include.sandbox.faults import Fault
 from include.sandbox.parts import Parts
+from include.sandbox.sessions import Form, write_sessions
 from include.sandbox.settings import parse_types
 
 MAX_CATALOGUE = 500_000_000
+SESSIONS_TYPES: dict[Form, str] = {"ndjson": "application/x-ndjson", "parquet": "application/vnd.apache.parquet"}
 
 
 class Publication(BaseModel):
@@ -47,6 +51,26 @@ def _looking(routes: APIRouter, parts: Parts) -> None:
     @routes.get("/uploads")
     async def uploads() -> JSONResponse:
         return JSONResponse(parts.store.uploads())
+
+    @routes.get("/sessions")
+    async def sessions(form: Annotated[Form, Query(alias="format")] = "ndjson") -> FileResponse:
+        target = parts.store.body(f"sessions-{uuid4().hex}")
+
+        def write() -> int:
+            write_sessions(parts.store.transactions(), target, form, parts.store.database)
+            return sum(upload["state"] == "processing" for upload in parts.store.uploads())
+
+        try:
+            processing = await parts.jobs.after_uploads(write)
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
+        return FileResponse(
+            target,
+            media_type=SESSIONS_TYPES[form],
+            headers={"Sandbox-Processing": str(processing)},
+            background=BackgroundTask(target.unlink, missing_ok=True),
+        )
 
     @routes.get("/state")
     async def state() -> dict[str, Any]:

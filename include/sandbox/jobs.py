@@ -72,6 +72,10 @@ class Jobs:
         self._spawn(self._publish_late(late.seconds, types, today))
         return None
 
+    async def after_uploads(self, job: Callable[[], Result]) -> Result:
+        """Do something once all uploads so far were processed; gives its result."""
+        return await self._in_thread(job)
+
     async def _publish_late(
         self, seconds: float, types: Sequence[RecommendationType] | None, today: date | None
     ) -> None:
