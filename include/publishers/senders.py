@@ -58,6 +58,28 @@ class Transactions(Source):
         return _only(TRANSACTION_COLUMNS, value)
 
 
+def filter_column(settings: Transactions, name: str) -> str:
+    """The name under which a column that ``keep`` or ``drop`` looks at is staged.
+
+    That is our name if it is one of our columns, called as we or as the source calls it; else its own.
+    """
+    theirs = {source.casefold(): ours for ours, source in settings.columns.items()}
+    ours = {own.casefold(): own for own in TRANSACTION_COLUMNS}
+    return ours.get(name.casefold()) or theirs.get(name.casefold()) or name
+
+
+def raw_columns(settings: Transactions) -> tuple[list[str], list[str], dict[str, str]]:
+    """What is staged of past purchases.
+
+    Returns:
+        Columns that must come (also those that ``keep`` and ``drop`` look at: a rule that sees nothing would let
+        everything through), columns that may come, and how they are called in the source, where it differs.
+    """
+    looked_at = [filter_column(settings, name) for name in (*settings.keep, *settings.drop)]
+    required = list(dict.fromkeys((*TRANSACTION_COLUMNS[:2], *looked_at)))
+    return required, [name for name in TRANSACTION_COLUMNS if name not in required], settings.columns
+
+
 class Pins(Source):
     """Pin customizations: one scope a line (NDJSON, as documented), or one pin a row (SQL, CSV, Parquet)."""
 
