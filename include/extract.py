@@ -7,7 +7,7 @@ reason. Whether an id is *acceptable* is decided later, in ``include.audience.bu
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypedDict
@@ -68,7 +68,24 @@ def write_rows(
     Raises:
         BadInput: columns are missing, unknown or doubled, or a value has a type that is no scalar.
     """
-    places = _match(columns, required, optional, ignore)
+    return write_places(batches, _match(columns, required, optional, ignore), columns, raw, part)
+
+
+def write_places(
+    batches: Batches, places: Mapping[str, int | None], columns: Sequence[str], raw: Path, part: int
+) -> Record:
+    """As :func:`write_rows`, where it is settled already which of the rows' values is which column.
+
+    Args:
+        batches: rows as a cursor gives them, some at a time.
+        places: for each column its place in the rows; None: it is written as null.
+        columns: names of the rows' values, for the record.
+        raw: the folder ``raw`` of a run.
+        part: number of this part, from 0.
+
+    Raises:
+        BadInput: a value has a type that is no scalar.
+    """
     record_path = raw / f"part-{part:05d}.json"
     record_path.unlink(missing_ok=True)
     rows = refused = 0
@@ -118,7 +135,40 @@ def _match(
     return {name: came.index(name.casefold()) if name.casefold() in came else None for name in (*required, *optional)}
 
 
-def _as_text(batch: Sequence[Sequence[Any]], places: dict[str, int | None]) -> tuple[pa.Table, pa.Table]:
+def choose(
+    columns: Sequence[str], required: Sequence[str], optional: Sequence[str], names: Mapping[str, str]
+) -> dict[str, int | None]:
+    """For each wanted column its place in a source that has columns of its own besides; those are not kept.
+
+    Args:
+        columns: names of the source's columns, in order; upper and lower case are the same.
+        required: columns that must be there.
+        optional: columns that may be missing.
+        names: how columns are called in the source, where it differs.
+
+    Raises:
+        BadInput: a required column is missing, one that ``names`` gives is missing, or a wanted one came twice.
+    """
+    came = [name.casefold() for name in columns]
+    called = {name: names.get(name, name) for name in (*required, *optional)}
+    must = [name for name in called if name in required or name in names]
+    missing = [called[name] for name in must if called[name].casefold() not in came]
+    doubled = sorted({name for name in called.values() if came.count(name.casefold()) > 1})
+    if missing or doubled:
+        faults = (("missing", missing), ("twice", doubled))
+        raise BadInput(
+            f"columns: found {', '.join(columns) or 'none'}"
+            + "".join(f"; {what}: {', '.join(found)}" for what, found in faults if found)
+            + f". Wanted are {', '.join(called[name] for name in must)}, and perhaps "
+            f"{', '.join(called[name] for name in called if name not in must) or 'nothing else'}. Nothing was staged. "
+            "Name the columns in the query (SELECT … AS …), or in `columns` of the publisher file."
+        )
+    return {
+        name: came.index(theirs.casefold()) if theirs.casefold() in came else None for name, theirs in called.items()
+    }
+
+
+def _as_text(batch: Sequence[Sequence[Any]], places: Mapping[str, int | None]) -> tuple[pa.Table, pa.Table]:
     """One batch as a table of text, and the rows that cannot be text."""
     try:
         values = list(zip(*batch, strict=True))

@@ -14,10 +14,11 @@ from airflow.sdk import BaseOperator
 from include.errors import ConfigError
 from include.publishers.audiences import WarehouseAudience
 from include.publishers.config import load_publisher, warehouse_audience
-from include.publishers.senders import Transactions
+from include.publishers.senders import TRANSACTION_COLUMNS, Transactions, raw_columns
 from include.staging import to_path
 from warehouse.pull import Columns, Query, drop_leftovers, pull_file, pull_query
 from warehouse.queries import WHOLE, Partition, check_splits_itself, checked_key, narrowed, render, sql_text
+from warehouse.source import pull_source, source_query, widened
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -145,37 +146,57 @@ class PullAudienceOperator(_PullOperator):
 
 
 class PullTransactionsOperator(_PullOperator):
-    """Stream the purchases of one window into ``{run_folder}/raw``; a retry replaces the same part.
+    """Stage the purchases of one window, or of files, in ``{run_folder}/raw``; a retry replaces the same part.
 
-    Columns: ``session_id``, ``identity``, and if there ``user_id`` and ``created_at``; one row a bought product.
+    Columns: ``session_id``, ``identity``, if there ``user_id``, ``created_at`` and ``quantity``, and those that
+    ``keep`` and ``drop`` look at; one row a bought product. Where sessions belong to the window of their first
+    purchase, the query is asked for ``session_hours`` more before and after the window; which sessions belong to the
+    run is decided when the files are built.
 
     Args:
         publisher: name of the publisher file (templated).
         run_folder: URI of ``{publisher}/transactions/{run}`` (templated).
-        window: ``start`` and ``end`` in ISO-8601 (templated).
+        window: ``start`` and ``end`` in ISO-8601 (templated); None: the run has none.
+        files: URI of a file, or of many with ``*`` and ``?``, instead of what the publisher file says (templated); None
+            or empty: as the publisher file says.
 
     Returns:
-        ``uri`` of the run folder, ``part``, ``rows`` staged, ``refused`` rows that cannot be text.
+        ``uri`` of the run folder, ``part``, ``rows`` staged, ``refused`` rows that cannot be read or cannot be text.
     """
 
-    template_fields = ("publisher", "run_folder", "window")
+    template_fields = ("publisher", "run_folder", "window", "files")
+
+    def __init__(self, *, files: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.files = files
 
     def execute(self, context: Context) -> Pulled:
         """Pull.
 
         Raises:
-            ConfigError: the publisher sends no purchases, or query or connection are not set up rightly.
-            BadInput: the columns are not those wanted.
+            ConfigError: the publisher sends no purchases, or query, connection or files are not set up rightly.
+            BadInput: a column is missing, or a file cannot be read.
         """
         settings = self._settings()
-        sql = render(sql_text(settings.sql or ""), context, self.publisher, self.window)
-        self._query = Query(self.publisher, settings.connection or "", sql, settings.batch_rows)
-        columns = Columns(["session_id", "identity"], ["user_id", "created_at"])
-        drop_leftovers(self._run(), 1)
-        return self._done(pull_query(self._query, columns, self._run(), 0), 0)
+        window = self.window or None
+        wide = widened(window, settings.session_hours) if window and settings.sessions == "first_purchase" else window
+        if not self.files and settings.sql:
+            self._query = source_query(settings, context, self.publisher, wide, window)
+        columns, names = transaction_columns(settings)
+        run, files = self._run(), self.files or None
+        record = pull_source(
+            settings, columns, run, context, self.publisher, wide, names=names, files=files, run_window=window
+        )
+        return self._done(record, 0)
 
     def _settings(self) -> Transactions:
         settings = load_publisher(self.publisher).past_transactions
         if settings is None:
             raise ConfigError(f"publisher {self.publisher}: its file has no past_transactions; nothing can be pulled")
         return settings
+
+
+def transaction_columns(settings: Transactions) -> tuple[Columns, dict[str, str]]:
+    """What is staged of past purchases, and how those columns are called in the source."""
+    required, optional, names = raw_columns(settings)
+    return Columns(required, optional, order=TRANSACTION_COLUMNS), dict(names)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,11 +22,15 @@ PROGRESS_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Columns:
-    """What a staged part holds: columns that must come, that may come, and that may come but are not kept."""
+    """What a staged part holds: columns that must come, that may come, and that may come but are not kept.
+
+    ``order`` is the order of columns in a file without a header; empty: first the required ones, then the others.
+    """
 
     required: Sequence[str]
     optional: Sequence[str] = ()
     ignore: Sequence[str] = ()
+    order: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,16 @@ class Query:
     batch_rows: int
 
 
-def pull_query(query: Query, columns: Columns, run: Path, part: int) -> Record:
+def pull_query(query: Query, columns: Columns, run: Path, part: int, names: Mapping[str, str] | None = None) -> Record:
     """Stream the rows of a query into part number ``part`` of ``run/raw``, replacing what a former try left.
+
+    Args:
+        query: what to ask, and whom.
+        columns: what is staged.
+        run: the folder of the run.
+        part: number of this part.
+        names: how our columns are called in the source, where it differs; given (even empty), any other columns may
+            come too and are not kept. None: a column that nobody asked for is a mistake.
 
     Raises:
         ConfigError: the connection cannot be used.
@@ -51,7 +63,7 @@ def pull_query(query: Query, columns: Columns, run: Path, part: int) -> Record:
     hook = warehouse_hook(query.connection)
     try:
         with stream(hook, query.sql, query.batch_rows) as result:
-            return _write(result.batches, result.columns, columns, run, part)
+            return _write(result.batches, result.columns, columns, run, part, names)
     except PipelineError as error:
         raise type(error)(f"{where}: {error}") from error
     except Exception as error:
@@ -80,13 +92,20 @@ def drop_leftovers(run: Path, parts: int) -> None:
 
 
 def _write(
-    batches: Iterable[Sequence[Sequence[Any]]], names: Sequence[str], columns: Columns, run: Path, part: int
+    batches: Iterable[Sequence[Sequence[Any]]],
+    came: Sequence[str],
+    columns: Columns,
+    run: Path,
+    part: int,
+    names: Mapping[str, str] | None = None,
 ) -> Record:
-    from include.extract import write_rows
+    from include.extract import choose, write_places, write_rows
 
-    return write_rows(
-        _progress(batches, part), names, columns.required, columns.optional, run / "raw", part, columns.ignore
-    )
+    rows = _progress(batches, part)
+    if names is None:
+        return write_rows(rows, came, columns.required, columns.optional, run / "raw", part, columns.ignore)
+    places = choose(came, columns.required, columns.optional, names)
+    return write_places(rows, places, came, run / "raw", part)
 
 
 def _progress(batches: Iterable[Sequence[Sequence[Any]]], part: int) -> Iterator[Sequence[Sequence[Any]]]:

@@ -8,6 +8,9 @@ Airflow offers in templates (``params``, ``ds``, ``var`` ...):
   so quote them: ``WHERE bought_at >= '{{ window_start }}' AND bought_at < '{{ window_end }}'`` gives
   ``'2017-01-01 00:00:00+00:00'``. Where times are stored as text, give them the same shape:
   ``{{ window_start.strftime('%Y-%m-%d %H:%M:%S') }}``, or ``{{ window_start | ds }}`` for whole days.
+* ``run_start``, ``run_end``: the same, but for past purchases whose sessions belong to the window of their first
+  purchase: there ``window_start`` and ``window_end`` are some hours wider on both sides, so that a session that crosses
+  the border is read whole, and these two are the run's own window.
 * ``partition``, ``partitions``: number of this partition, from 0, and how many there are.
 """
 
@@ -70,8 +73,10 @@ def render(
     window: Mapping[str, str] | None,
     partition: Partition = WHOLE,
     of_the_run: bool = False,
+    run_window: Mapping[str, str] | None = None,
+    what: str = "sql",
 ) -> str:
-    """The query's text, without the semicolon at its end.
+    """The query's text, without the semicolon at its end; or where a publisher's files lie.
 
     Args:
         template: as ``sql_text`` gives it.
@@ -81,6 +86,8 @@ def render(
         partition: which part of the audience.
         of_the_run: the template came with the run's parameters: whoever may trigger a run must not read Airflow's
             connections and variables by it, so it knows only the run's parameters and the names of this function.
+        run_window: the run's own window, where ``window`` is wider.
+        what: key of the publisher file that is rendered, for errors.
 
     Raises:
         ConfigError: the window is no time, or the template has a mistake, an unknown name, or comes out empty.
@@ -91,7 +98,8 @@ def render(
         "publisher": publisher,
         "partition": partition["index"],
         "partitions": partition["of"],
-        **{f"window_{edge}": _moment(publisher, text) for edge, text in (window or {}).items()},
+        **_edges(publisher, "window", window),
+        **_edges(publisher, "run", run_window or window),
     }
     environment = context["task"].get_template_env()
     environment.undefined = StrictUndefined  # a name that is not there must not become nothing in SQL
@@ -101,13 +109,17 @@ def render(
     except TemplateError as error:
         hint = "; this run has no window: give window_start and window_end" if not window else ""
         raise ConfigError(
-            f"publisher {publisher}: sql: the template cannot be rendered: {error}{hint}. Besides Airflow's own names "
-            f"it may use publisher, partition, partitions, window_start and window_end."
+            f"publisher {publisher}: {what}: the template cannot be rendered: {error}{hint}. Besides Airflow's own "
+            f"names it may use publisher, partition, partitions, window_start, window_end, run_start and run_end."
         ) from error
     sql = str(rendered).strip().rstrip("; \n\t\r")
     if not sql:
-        raise ConfigError(f"publisher {publisher}: sql: the template comes out empty; nothing was asked")
+        raise ConfigError(f"publisher {publisher}: {what}: the template comes out empty; nothing was asked")
     return sql
+
+
+def _edges(publisher: str, name: str, window: Mapping[str, str] | None) -> dict[str, datetime]:
+    return {f"{name}_{edge}": _moment(publisher, text) for edge, text in (window or {}).items()}
 
 
 def _moment(publisher: str, text: str) -> datetime:

@@ -125,7 +125,7 @@ def test_parameters_are_rendered_by_airflow_first(publisher: Callable[..., None]
     assert (operator.publisher, operator.run_folder) == ("shop", "file:///staging/2026-05-01")
     assert operator.sql == "SELECT '{{ window_start }}'"
     assert operator.window == {"start": "2017", "end": ""}
-    assert set(PullTransactionsOperator.template_fields) == {"publisher", "run_folder", "window"}
+    assert set(PullTransactionsOperator.template_fields) == {"publisher", "run_folder", "window", "files"}
 
 
 def test_rows_that_cannot_be_text_are_set_aside(
@@ -142,9 +142,9 @@ def test_wrong_columns_are_named(
     publisher(sql="SELECT id, mail FROM people")
     with pytest.raises(BadInput, match=r"publisher shop, connection shop: columns: found id, mail; wanted"):
         audience(tmp_path, context)
-    publisher(past_transactions={"sql": "SELECT id AS session_id, 1 AS identity, 2 AS price FROM people"})
+    publisher(past_transactions={"sql": "SELECT id AS session_id, 2 AS price FROM people"})
     operator = PullTransactionsOperator(task_id="t", publisher="shop", run_folder=tmp_path.as_uri(), window=WINDOW)
-    with pytest.raises(BadInput, match="unknown: price"):
+    with pytest.raises(BadInput, match="found session_id, price; missing: identity"):
         operator.execute({**context, "task": operator})
 
 
@@ -187,7 +187,13 @@ def test_purchases_of_a_window(
     operator = PullTransactionsOperator(task_id="t", publisher="shop", run_folder=tmp_path.as_uri(), window=WINDOW)
     assert operator.execute({**context, "task": operator})["rows"] == 1
     assert staged(tmp_path) == [
-        {"session_id": "2", "identity": "7", "user_id": "900.0", "created_at": "2017-03-15 10:00:00"}
+        {
+            "session_id": "2",
+            "identity": "7",
+            "user_id": "900.0",
+            "created_at": "2017-03-15 10:00:00",
+            "quantity": None,
+        }
     ]
     publisher()
     with pytest.raises(ConfigError, match="publisher shop: its file has no past_transactions"):

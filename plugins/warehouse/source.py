@@ -1,0 +1,120 @@
+"""Rows of a publisher's source, a query or files, into the one staged part of a run: what every sender begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from include.errors import ConfigError, PipelineError
+from include.publishers.base import Source
+from warehouse.pull import Columns, Query, drop_leftovers, pull_query
+from warehouse.queries import render, sql_text
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from include.extract import Record
+
+Window = Mapping[str, str]
+
+
+def pull_source(
+    source: Source,
+    columns: Columns,
+    run: Path,
+    context: Context,
+    publisher: str,
+    window: Window | None,
+    *,
+    names: Mapping[str, str] | None = None,
+    files: str | None = None,
+    run_window: Window | None = None,
+) -> Record:
+    """Stage the rows of a source as part 0 of ``run/raw``, replacing what a former try left.
+
+    Columns of the source that nobody asked for are not kept.
+
+    Args:
+        source: a query and its connection, or files.
+        columns: what is staged.
+        run: the folder of the run.
+        context: Airflow's context of the running task.
+        publisher: its name.
+        window: ``start`` and ``end`` in ISO-8601, for templates; None if the run has none.
+        names: how our columns are called in the source, where it differs.
+        files: URI of a file or of many, given with the run: they take the place of the publisher's query or files. A
+            template that knows only the run's parameters and the names of ``warehouse.queries.render``.
+        run_window: the run's own window, where ``window`` is wider.
+
+    Raises:
+        ConfigError: template, connection or place of the files are not set up rightly.
+        BadInput: there is no such file, a required column is missing, or a value is no scalar.
+        Exception: what the database driver raises, with a note that names the publisher and the connection.
+    """
+    drop_leftovers(run, 1)
+    if files or source.files:
+        return _pull_files(source, columns, run, context, publisher, window, names or {}, files, run_window)
+    query = source_query(source, context, publisher, window, run_window)
+    return pull_query(query, columns, run, 0, names or {})
+
+
+def source_query(
+    source: Source, context: Context, publisher: str, window: Window | None, run_window: Window | None = None
+) -> Query:
+    """The query of a source, rendered.
+
+    Raises:
+        ConfigError: the source is of files, or its template cannot be rendered.
+    """
+    if not source.sql or not source.connection:
+        raise ConfigError(f"publisher {publisher}: this source has no sql; give files with the run")
+    sql = render(sql_text(source.sql), context, publisher, window, run_window=run_window)
+    return Query(publisher, source.connection, sql, source.batch_rows)
+
+
+def widened(window: Window, hours: float) -> dict[str, str]:
+    """A window that is so many hours longer on both sides.
+
+    Raises:
+        ConfigError: an edge is no time.
+    """
+    more = timedelta(hours=hours)
+    try:
+        start, end = (datetime.fromisoformat(window[edge]) for edge in ("start", "end"))
+        return {"start": (start - more).isoformat(), "end": (end + more).isoformat()}
+    except (ValueError, OverflowError) as error:
+        raise ConfigError(f"window: {dict(window)} cannot be widened by {hours:g} hours: {error}") from None
+
+
+def _pull_files(
+    source: Source,
+    columns: Columns,
+    run: Path,
+    context: Context,
+    publisher: str,
+    window: Window | None,
+    names: Mapping[str, str],
+    files: str | None,
+    run_window: Window | None,
+) -> Record:
+    from include.tabular import stage_files
+    from warehouse.places import local_files
+
+    template = files or source.files or ""
+    place = render(template, context, publisher, window, of_the_run=bool(files), run_window=run_window, what="files")
+    try:
+        with local_files(place, run / ".files") as paths:
+            return stage_files(
+                paths,
+                columns.required,
+                columns.optional,
+                run / "raw",
+                names=names,
+                delimiter=source.delimiter,
+                header=source.header,
+                order=columns.order,
+            )
+    except PipelineError as error:
+        raise type(error)(f"publisher {publisher}: files: {error}") from error
