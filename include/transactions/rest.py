@@ -1,0 +1,95 @@
+"""Part of an upload file: the sessions that were not sent before, copied out of it by their byte ranges.
+
+The file is read once from begin to end, so that its hash is checked on the way; memory is that of a block.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from include.errors import BadInput
+from include.staging import atomic_write
+from include.transactions.index import INDEX, IndexFile
+
+_BLOCK = 1 << 22
+_UNITS = 65_536
+
+
+def write_rest(run: Path, chunk: dict[str, Any], keep: pa.BooleanArray, number: int) -> tuple[dict[str, Any], Path]:
+    """Write the sessions kept of a chunk to ``rest/{chunk}-{number}.{format}``, with an index of their own.
+
+    Args:
+        run: the folder of the run.
+        chunk: the chunk's entry in the manifest.
+        keep: for each session of the chunk, in order, whether it is kept; no nulls.
+        number: which rest of this chunk it is; the same number replaces the same file.
+
+    Returns:
+        An entry as the manifest has for chunks, and where the index lies.
+
+    Raises:
+        BadInput: the chunk, its index and ``keep`` do not belong together, or a file was changed.
+    """
+    source, index = run / chunk["name"], run / chunk["index"]
+    name = f"{source.stem}-{number:03d}"
+    entry = {"name": f"rest/{name}{source.suffix}", "index": f"rest/{name}.parquet"}
+    if len(keep) != chunk["sessions"]:
+        raise BadInput(f"{index}: told about {len(keep):,} sessions, but the file has {chunk['sessions']:,}")
+    with (
+        source.open("rb") as lines,
+        atomic_write(run / entry["name"]) as lines_path,
+        atomic_write(run / entry["index"]) as index_path,
+    ):
+        with lines_path.open("wb", buffering=_BLOCK) as out, IndexFile(index_path) as units:
+            copied = _Copied(out)
+            for batch, kept in _with(index, keep):
+                copied.copy(lines, batch["bytes"].to_numpy(), kept.to_numpy(zero_copy_only=False))
+                units.write(pa.Table.from_batches([batch.filter(kept)], INDEX))
+                copied.rows += pc.sum(batch["rows"].filter(kept)).as_py() or 0
+        if lines.read(1) or copied.whole.hexdigest() != chunk["sha256"]:
+            raise BadInput(
+                f"{source}: it is not the file that was built (its SHA-256 is another). Nothing of it is sent. Clear "
+                "the build of this run."
+            )
+    figures = {"rows": copied.rows, "sessions": pc.sum(keep).as_py() or 0, "bytes": copied.bytes}
+    return {**entry, **figures, "sha256": copied.kept.hexdigest()}, run / entry["index"]
+
+
+def _with(index: Path, keep: pa.BooleanArray) -> Iterator[tuple[pa.RecordBatch, pa.BooleanArray]]:
+    done = 0
+    with pq.ParquetFile(index) as file:
+        if file.metadata.num_rows != len(keep):
+            raise BadInput(f"{index}: {file.metadata.num_rows:,} sessions instead of {len(keep):,}. Clear the build.")
+        for batch in file.iter_batches(_UNITS):
+            yield batch, keep.slice(done, len(batch))
+            done += len(batch)
+
+
+class _Copied:
+    """The file while it is copied: hashes of all that was read and of what was kept."""
+
+    def __init__(self, out: IO[bytes]) -> None:
+        self.whole, self.kept = hashlib.sha256(), hashlib.sha256()
+        self.rows = self.bytes = 0
+        self._out = out
+
+    def copy(self, lines: IO[bytes], sizes: npt.NDArray[np.int64], kept: npt.NDArray[np.bool_]) -> None:
+        """Read as many bytes as the sessions have, and write those of the sessions kept."""
+        borders = np.append(0, np.cumsum(sizes))
+        changes = np.append(np.flatnonzero(np.diff(kept, prepend=~kept[:1])), len(kept))
+        for first, last in zip(changes[:-1].tolist(), changes[1:].tolist(), strict=True):
+            left = int(borders[last] - borders[first])
+            while left and (block := lines.read(min(left, _BLOCK))):
+                left -= len(block)
+                self.whole.update(block)
+                if kept[first]:
+                    self.kept.update(block)
+                    self._out.write(block)
+                    self.bytes += len(block)
