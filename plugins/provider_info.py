@@ -94,6 +94,36 @@ def get_provider_info() -> dict[str, Any]:
                     **_ACCESS_FIELDS,
                 },
             },
+            {
+                "connection-type": "advisable",
+                "hook-class-name": "advisable.hooks.AdvisableHook",
+                "hook-name": "Advisable.ai",
+                "ui-field-behaviour": {
+                    "hidden-fields": ["schema"],
+                    "relabeling": {"host": "Base URL", "login": "App id", "password": "App secret"},
+                    "placeholders": {"host": "https://api.example.com"},
+                },
+                "conn-fields": {
+                    "app_id_header": _field("App id header", {"type": _TEXT}, "Name of the header; app-id if empty."),
+                    "app_secret_header": _field(
+                        "App secret header", {"type": _TEXT}, "Name of the header; app-secret if empty."
+                    ),
+                    "batch_size": _field(
+                        "Batch size",
+                        {"type": ["integer", "null"], "minimum": 1, "maximum": 999999},
+                        "Purchases in one request; 1000 if empty.",
+                    ),
+                    "paths": _field(
+                        "Path names",
+                        {"type": _TEXT},
+                        'A JSON object, for types whose path is not the usual one: {"cart_addition": "cart-additions"}',
+                    ),
+                    "transfer_method": _field(
+                        "Method of transfers", {"type": _TEXT}, "POST (also if empty), PUT or PATCH."
+                    ),
+                    **_ACCESS_FIELDS,
+                },
+            },
         ],
         "extra-links": ["luigisbox.extra_links.ResultLink", "luigisbox.extra_links.StagedManifest"],
     }

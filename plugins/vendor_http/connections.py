@@ -25,8 +25,13 @@ class ConnectionLike(Protocol):
         """The extra fields."""
 
 
-def base_url(connection: ConnectionLike, default: str | None) -> str | None:
+def base_url(connection: ConnectionLike, default: str | None, *, with_path: bool = False) -> str | None:
     """Scheme, host and port of a connection; the host may itself be a URL.
+
+    Args:
+        connection: what Airflow has.
+        default: where no host is given.
+        with_path: the URL may have a path, for a vendor whose API may lie below one.
 
     Raises:
         ConfigError: it is not http or https, or has a path, query or credentials.
@@ -36,11 +41,12 @@ def base_url(connection: ConnectionLike, default: str | None) -> str | None:
         return default
     url = host if "://" in host else f"{connection.schema or 'https'}://{host}"
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query or "@" in parts.netloc:
+    too_much = (parts.path and not with_path) or parts.query or parts.fragment or "@" in parts.netloc
+    if parts.scheme not in ("http", "https") or not parts.hostname or too_much:
         shown, example = host.rpartition("@")[2], default or "https://example.com"
         raise mistake(connection, "host", f"came {shown!r} (schema {connection.schema!r}), must be like {example}")
     if connection.port and not parts.port:
-        url = f"{url}:{connection.port}"
+        url = f"{parts.scheme}://{parts.netloc}:{connection.port}{parts.path}"
     return url
 
 

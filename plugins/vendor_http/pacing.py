@@ -26,6 +26,7 @@ class Pacer:
     Args:
         per_second: requests allowed in a second.
         per_minute: requests allowed in a minute.
+        share: how much of the limit of a second this worker may use.
     """
 
     def __init__(
@@ -33,10 +34,11 @@ class Pacer:
         per_second: float,
         per_minute: int,
         *,
+        share: float = WORKERS_SHARE,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._spacing = 1 / (per_second * WORKERS_SHARE)
+        self._spacing = 1 / (per_second * share)
         self._per_minute = per_minute
         self._sleep = sleep
         self._clock = clock
@@ -59,6 +61,10 @@ class Pacer:
         if remaining <= int((limit or self._per_minute) * RESERVE):
             wait = min(max(reset, MIN_WAIT_SECONDS), MAX_WAIT_SECONDS)
             self._not_before = max(self._not_before, self._clock() + wait)
+
+    def pause(self, seconds: float) -> None:
+        """Let no request leave for so long: the vendor asked for it."""
+        self._not_before = max(self._not_before, self._clock() + min(seconds, MAX_WAIT_SECONDS))
 
 
 def _number(value: str | None) -> int | None:
