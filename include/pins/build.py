@@ -1,0 +1,124 @@
+"""Staged lines or rows become validated scopes in parts of one call each, with the line that each came from.
+
+Two passes. The first reads what was staged, one line or row at a time, and notes of each which scope it is and whether
+it is right. The second, in DuckDB's order by scope, puts rows of one scope together, finds what is there twice, and
+writes. The same input gives the same files, in the order in which the scopes first came.
+
+A line or row is refused for its first mistake (``include.pins.scopes``), or because it is the same scope as another
+line with other content (``scope_twice``: none of them is sent), or because another row of its scope is refused
+(``with_another_row``) or says something else of the scope (``rows_disagree``). What merely repeats is a duplicate.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from include.books import DUPLICATE
+from include.engine import open_engine
+from include.errors import BadInput
+from include.pins.drafts import Draft, drafts_of, write_drafts
+from include.pins.parts import PinParts, PinRejects
+from include.pins.scopes import Refused, check, write
+from include.publishers.senders import Pins
+from include.staging import MANIFEST, write_json
+
+_IN_ORDER = """
+    SELECT number, file, line, key, scope, pin, reason, detail
+    FROM (SELECT *, min(number) OVER (PARTITION BY coalesce(key, encode('line ' || number))) AS first
+          FROM read_parquet(?))
+    ORDER BY first, number
+"""
+
+
+def build_pins(run: Path, settings: Pins) -> dict[str, Any]:
+    """Build the parts, ``lines.parquet``, ``rejects.parquet`` and, last, ``manifest.json`` from ``run/raw``.
+
+    Args:
+        run: the folder of the run.
+        settings: how many scopes go into a call, and how many rejects are too many.
+
+    Returns:
+        The manifest: the same for the same input.
+
+    Raises:
+        BadInput: what was staged is missing or damaged, or more was refused than the publisher allows.
+        BooksDoNotBalance: a line is neither sent nor refused.
+    """
+    (run / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(run / "chunks", ignore_errors=True)
+    work = run / ".work"
+    with open_engine(work) as engine, PinParts(run, settings.scopes_per_call) as parts, PinRejects(run) as rejects:
+        extracted = write_drafts(drafts_of(run / "raw"), work / "drafts.parquet")
+        for group in _groups(engine, work / "drafts.parquet"):
+            _take(group, parts, rejects)
+        rejects.flush()
+        books = rejects.balance(extracted, parts.lines)
+    manifest = {
+        "kind": "pins",
+        **parts.figures(),
+        "books": books,
+        "reasons": dict(sorted(rejects.counts.items())),
+    }
+    _refuse_too_many(manifest, run, settings)
+    write_json(run / MANIFEST, manifest)
+    return manifest
+
+
+def _groups(engine: duckdb.DuckDBPyConnection, drafts: Path) -> Iterator[list[Draft]]:
+    """The drafts of each scope together, in the order in which the scopes first came; one that is wrong is alone."""
+    reader = engine.sql(_IN_ORDER, params=[str(drafts)]).to_arrow_reader(2_000)
+    rows = (Draft(**row) for batch in reader for row in batch.to_pylist())
+    for _, group in groupby(rows, key=lambda row: row.key or row.number):
+        yield list(group)
+
+
+def _take(group: list[Draft], parts: PinParts, rejects: PinRejects) -> None:
+    """Write the scope of a group, or refuse all of it; repetitions go to the rejects either way."""
+    seen: dict[tuple[str | None, str | None, str | None], Draft] = {}
+    for draft in group:
+        same = (draft.scope, draft.pin, draft.reason)
+        if draft.reason is None and same in seen:
+            rejects.add_draft(draft, DUPLICATE, f"repeats {seen[same].place}")
+        else:
+            seen[same if draft.reason is None else (str(draft.number), None, None)] = draft
+    kept = list(seen.values())
+    try:
+        line = _line(kept)
+    except Refused as error:
+        for draft in kept:
+            rejects.add_draft(draft, draft.reason or error.reason, draft.detail or str(error))
+        return
+    parts.add(line, kept)
+
+
+def _line(drafts: list[Draft]) -> str:
+    first = drafts[0]
+    bad = next((draft for draft in drafts if draft.reason), None)
+    if bad:
+        raise Refused("with_another_row", f"{bad.place}, of the same scope, is refused")
+    if first.pin is None:
+        if len(drafts) > 1:
+            places = ", ".join(draft.place for draft in drafts[:5])
+            raise Refused("scope_twice", f"one scope with different content in {places}; none of them is sent")
+        return str(first.scope)
+    other = next((draft for draft in drafts if draft.scope != first.scope), None)
+    if other:
+        raise Refused("rows_disagree", f"{first.place} and {other.place} differ in tags or target_metadata")
+    pins = [json.loads(draft.pin or "{}") for draft in drafts]
+    return write(check({**json.loads(first.scope or "{}"), "pin_definitions": pins}))
+
+
+def _refuse_too_many(manifest: dict[str, Any], run: Path, settings: Pins) -> None:
+    books = manifest["books"]
+    if 100 * books["rejected"] > settings.refuse_reject_percent * books["extracted"]:
+        reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in manifest["reasons"].items())
+        raise BadInput(
+            f"{books['rejected']:,} of {books['extracted']:,} lines were rejected ({reasons}), more than "
+            f"pins.refuse_reject_percent = {settings.refuse_reject_percent:g}. Nothing is sent. See "
+            f"{run / 'rejects.parquet'}, which has each with its line and reason; mend the source, or raise the limit."
+        )
