@@ -1,0 +1,143 @@
+"""The words of the ledger: files, their states, what a comparison found, and the errors."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import pyarrow as pa
+
+from include.errors import PipelineError
+
+State = Literal["prepared", "sending", "confirmed", "refused", "unknown"]
+STATES: tuple[State, ...] = ("prepared", "sending", "confirmed", "refused", "unknown")
+HOLDING = ("sending", "confirmed", "unknown")
+"""States of files whose units are theirs alone."""
+
+NEW, SENT, CHANGED, UNKNOWN = range(4)
+"""Codes of a comparison: never sent; sent as it is; sent with another content; in a file of unknown fate."""
+
+
+@dataclass(frozen=True)
+class FileNote:
+    """What is claimed: one file that is ready to be sent."""
+
+    sha256: str
+    uri: str
+    units: int
+    rows: int
+    bytes: int
+    run: str
+
+
+@dataclass(frozen=True)
+class Entry(FileNote):
+    """One file in the ledger: what it is, and what became of it. Times are ISO-8601 in UTC."""
+
+    book: str
+    state: State
+    claimed_by: str
+    claimed_at: str
+    changed_at: str
+    changed_by: str
+    note: str
+
+    def label(self) -> str:
+        """How sentences name the file."""
+        return (
+            f"{self.book}, file {self.sha256[:12]} of run {self.run} "
+            f"({self.units:,} units, {self.rows:,} rows, {self.bytes:,} bytes)"
+        )
+
+
+class Change(NamedTuple):
+    """One line of a file's history."""
+
+    at: str
+    by: str
+    state: State
+    why: str
+
+
+class Month(NamedTuple):
+    """What files of one state hold of one month of purchase."""
+
+    month: str
+    """Such as ``2026-03``; empty for units without a known time."""
+    state: State
+    files: int
+    units: int
+    rows: int
+
+
+class Count(NamedTuple):
+    """Units and their rows."""
+
+    units: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What the ledger knows of the units of an index."""
+
+    codes: pa.UInt8Array
+    """``NEW``, ``SENT``, ``CHANGED`` or ``UNKNOWN``, one for each row of the index, in its order."""
+    unknown: list[Entry]
+    """The files of unknown fate that hold some of these units."""
+    counts: Mapping[int, Count]
+    """Units and rows by code; every code is there."""
+
+
+class Unusable(PipelineError):
+    """The ledger's database cannot be used as it is; what is not certain is not sent."""
+
+
+class Busy(PipelineError):
+    """Somebody else is at work on the same book, or on the database."""
+
+
+class AlreadyClaimed(PipelineError):
+    """The file, or some of its units, is another's that is being sent, was sent, or may have been."""
+
+    def __init__(self, sentence: str, entries: Sequence[Entry] = ()) -> None:
+        super().__init__(sentence)
+        self.entries = list(entries)
+
+
+class AlreadySent(AlreadyClaimed):
+    """The vendor has this very file; there is nothing to do."""
+
+    def __init__(self, entry: Entry) -> None:
+        super().__init__(f"{entry.label()}: was confirmed at {entry.changed_at}; it is not sent again", [entry])
+
+
+class Unsettled(PipelineError):
+    """Files whose sending began and of which nobody knows how it ended; only a person, or a policy, can say."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        super().__init__("\n".join(_sentences(entries)))
+        self.entries = list(entries)
+
+
+def how_to_settle(entry: Entry) -> str:
+    """The command that settles a file, but for the outcome and the reason."""
+    publisher, _, room = entry.book.partition("/")
+    of_room = "" if room == "transactions" else f" --room {room}"
+    return f"python -m include.transactions settle --publisher {publisher}{of_room} --sha256 {entry.sha256[:12]}"
+
+
+def _sentences(entries: Sequence[Entry], most: int = 10) -> list[str]:
+    what = (
+        f"{len(entries)} file(s) of unknown fate: the sending began and ended without an answer, so the vendor may "
+        "have them or not. Sent twice they would count twice, so their units are not sent. Check at the vendor (in its "
+        "application, or with its support) whether they arrived at that time, then say so for each, by triggering the "
+        "DAG settle_upload or by the command below, and clear the task that failed."
+    )
+    lines = [what]
+    for entry in entries[:most]:
+        lines.append(f"{entry.label()}, claimed by {entry.claimed_by} at {entry.claimed_at}:")
+        lines.append(f'  it arrived:          {how_to_settle(entry)} --as confirmed --why "…"')
+        lines.append(f'  it did not arrive:   {how_to_settle(entry)} --as prepared --why "…"   (then it is sent again)')
+    if len(entries) > most:
+        lines.append(f"… and {len(entries) - most} more")
+    return lines
