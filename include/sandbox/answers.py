@@ -16,10 +16,16 @@ class Refused(Exception):
     """The request is refused; becomes an answer with a JSON reason, never with a customer's data."""
 
     def __init__(
-        self, status: int, reason: str, *, line: int | None = None, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        reason: str,
+        *,
+        line: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        details: Mapping[str, list[str]] | None = None,
     ) -> None:
         super().__init__(reason)
-        self.status, self.reason, self.line, self.headers = status, reason, line, headers
+        self.status, self.reason, self.line, self.headers, self.details = status, reason, line, headers, details
 
 
 class ClientGone(Exception):
@@ -30,6 +36,8 @@ async def answer_refusal(_request: Request, error: Exception) -> JSONResponse:
     """``{"reason", "line"?, "exception_details"}`` with the status of the refusal."""
     assert isinstance(error, Refused)
     content: dict[str, object] = {"reason": error.reason}
+    if error.details is not None:
+        content["exception_details"] = error.details
     if error.line is not None:
         content |= {"line": error.line, "exception_details": {"file": [error.reason]}}
     return JSONResponse(content, error.status, headers=error.headers)

@@ -33,6 +33,7 @@ from include.sandbox.klaviyo.database import AccountDatabase
 from include.sandbox.klaviyo.limits import Limits
 from include.sandbox.pages import page_routes
 from include.sandbox.parts import Parts
+from include.sandbox.pins.routes import pin_control, pin_routes
 from include.sandbox.smartemailing.app import PREFIX as SMARTEMAILING
 from include.sandbox.smartemailing.app import smartemailing_app
 from include.sandbox.smartemailing.control import smartemailing_control
@@ -55,8 +56,8 @@ def create_app(parts: Parts) -> Front:
     app.add_exception_handler(Stopping, answer_stopping)
     app.add_exception_handler(HTTPException, answer_http_error)
     app.add_exception_handler(RequestValidationError, answer_invalid)
-    for routes in (vendor_routes(parts), control_routes(parts), page_routes(parts)):
-        app.include_router(routes)
+    for routes in (vendor_routes, pin_routes, control_routes, pin_control, page_routes):
+        app.include_router(routes(parts))
     _mount_platforms(app, parts)
     return Front(app, parts.faults, parts.journal, parts.clock)
 
@@ -72,7 +73,7 @@ def _mount_platforms(app: FastAPI, parts: Parts) -> None:
 
 
 def vendor_routes(parts: Parts) -> APIRouter:
-    """What the vendor documents: two uploads, a signed question, the result link."""
+    """What the vendor documents: two uploads, the result link. Pin customizations are in ``pins``."""
     routes = APIRouter()
 
     @routes.post("/v1/recommender/batching/{tracker}/users")
@@ -87,11 +88,6 @@ def vendor_routes(parts: Parts) -> APIRouter:
         parts.check_signature(request, tracker)
         parts.jobs.process(await parts.uploads.transactions(request))
         return JSONResponse({})
-
-    @routes.post("/v1/recommender/pin/{tracker}/scopes")
-    async def list_scopes(tracker: str, request: Request) -> JSONResponse:
-        parts.check_signature(request, tracker, unknown=404)
-        return JSONResponse([])
 
     @routes.api_route("/batches/{tracker}.{form}", methods=["GET", "HEAD"])
     async def result_link(tracker: str, form: str, request: Request) -> Response:

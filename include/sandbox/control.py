@@ -83,6 +83,7 @@ def state_of(parts: Parts) -> dict[str, Any]:
         "tracker": parts.settings.tracker,
         **parts.store.counts(),
         "catalogue": parts.store.catalogue.count(),
+        "pins": parts.pins.count(),
         "user_set": parts.store.users(),
         "batch": parts.publisher.current(),
         "link": f"{parts.publisher.base_url}/batches/{parts.settings.tracker}.xml",

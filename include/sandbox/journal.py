@@ -13,6 +13,8 @@ KNOWN_PATHS = re.compile(
     r"|/api/v3/(ping|check-credentials|contacts|contactlists|contact-customfields|customfields|import"
     r"|newsletter-stats-summary|contactlists/\d{1,9}/contacts(/confirmed)?)"
 )
+PATHS_WITH_IDS = (re.compile(r"(/v1/recommender/pin/[\w-]+/scope/)[^/]+()"),)
+"""The groups are what may be shown; what lies between them are ids."""
 
 
 class Entry(TypedDict):
@@ -51,4 +53,7 @@ def path_without_ids(path: str) -> str:
     """The path if it is one of the vendor's; what follows the first part of any other could be an id."""
     if KNOWN_PATHS.fullmatch(path):
         return path
+    for known in PATHS_WITH_IDS:
+        if match := known.fullmatch(path):
+            return "…".join(match.groups())
     return f"/{path.split('/')[1]}/…"

@@ -64,7 +64,7 @@ def _product_page(product: str, title: str, category: str, path: str) -> str:
 
 
 def _front_page(parts: Parts, state: dict[str, Any]) -> str:
-    names = ("users", "transactions", "sessions", "catalogue")
+    names = ("users", "transactions", "sessions", "catalogue", "pins")
     numbers = "".join(f"<div><b>{state[name]:,}</b>{name}</div>" for name in names)
     straddling = state["straddling_sessions"]
     warning = f"<p><b>{straddling:,} sessions lie in more than one file.</b></p>" if straddling else ""

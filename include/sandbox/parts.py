@@ -11,6 +11,7 @@ from include.sandbox.clock import Clock
 from include.sandbox.faults import Faults
 from include.sandbox.jobs import Jobs
 from include.sandbox.journal import Journal
+from include.sandbox.pins.database import PinsDatabase
 from include.sandbox.settings import Settings
 from include.sandbox.store import Store
 from include.sandbox.uploads import Uploads
@@ -28,6 +29,7 @@ class Parts:
         self.clock, self.journal = Clock(), Journal()
         self.faults = Faults(self.clock)
         self.store = Store(settings.state, settings.memory_limit)
+        self.pins = PinsDatabase(settings.state)
         self.uploads = Uploads(self.store, settings, self.clock)
         self.publisher = Publisher(self.store, settings, self.clock, self.faults)
         self.jobs = Jobs(self.store, self.uploads, self.publisher)

@@ -12,6 +12,7 @@ from include.errors import ConfigError
 
 Algorithm = Literal["basket", "discovery", "popular"]
 ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
+PinsDetails = Literal["fields", "lines"]
 DEFAULT_TRACKER = "1234-5678"
 DEFAULT_PRIVATE_KEY = "your_private_api_key"
 DEFAULT_TYPES: Mapping[str, int | str] = {"mail-basket": 8, "mail-discovery": 4}
@@ -86,6 +87,10 @@ class Settings:
     klaviyo_job_seconds: float = 1.0
     smartemailing_user: str = "sandbox"
     smartemailing_key: str = field(default="sandbox_key", repr=False)
+    pins_partial: bool = False
+    pins_details: PinsDetails = "fields"
+    advisable_app_id: str = "sandbox"
+    advisable_app_secret: str = field(default="sandbox_secret", repr=False)
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\d+-\d+", self.tracker):
@@ -100,6 +105,10 @@ class Settings:
                 raise ConfigError(f"{name}: came {value}, must be more than 0")
         if self.publish_after is not None and self.publish_after < 0:
             raise ConfigError(f"publish_after: came {self.publish_after}, must not be negative")
+        if self.pins_details not in get_args(PinsDetails):
+            raise ConfigError(
+                f"pins_details: came {self.pins_details!r}, allowed are {', '.join(get_args(PinsDetails))}"
+            )
         _ = self.recommendation_types, self.link_credentials
 
     @property
