@@ -31,6 +31,7 @@ from vendor_http.errors import (
     TooSlow,
     Unauthorized,
     Unreachable,
+    VendorError,
     detail,
     error_for_status,
 )
@@ -226,16 +227,22 @@ class Client:
             raise FateUnknown(f"POST {path} answered {response.status_code} before it had the whole file.")
 
     def _raise_for_status(self, response: requests.Response, path: str, skew: float | None) -> None:
-        if 200 <= response.status_code < 300:
-            return
-        error = error_for_status(response.status_code, "POST", path, _first_bytes(response), response.headers)
-        if isinstance(error, Unauthorized):
-            where = f" Connection: {self.settings.connection}." if self.settings.connection else ""
-            raise Unauthorized(f"{error}{where} Clock: {skew_sentence(skew)}.", status=error.status)
-        raise error
+        if not 200 <= response.status_code < 300:
+            raise refusal(self.settings, response, "POST", path, _first_bytes(response), skew)
 
     def _session(self) -> VendorSession:
         return VendorSession(self.settings.timeouts, self.settings.verify)
+
+
+def refusal(
+    settings: Settings, response: requests.Response, method: str, path: str, body: bytes, skew: float | None
+) -> VendorError:
+    """The error for an answer that is no success; a 401 also names the connection and compares the clocks."""
+    error = error_for_status(response.status_code, method, path, body, response.headers)
+    if isinstance(error, Unauthorized):
+        where = f" Connection: {settings.connection}." if settings.connection else ""
+        return Unauthorized(f"{error}{where} Clock: {skew_sentence(skew)}.", status=error.status)
+    return error
 
 
 def skew_seconds(response: requests.Response, now: float) -> float | None:

@@ -1,6 +1,6 @@
 """The Airflow hooks: a connection looked up when it is needed, and the client behind it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +9,7 @@ from airflow.sdk import BaseHook
 
 if TYPE_CHECKING:
     from luigisbox.client import Client, Receipt
+    from luigisbox.pins import PinClient, Scope, Strategy
     from vendor_http.retry import Retry
 
 
@@ -25,6 +26,7 @@ class LuigisBoxHook(BaseHook):
         self.luigisbox_conn_id = luigisbox_conn_id
         self._retry = retry
         self._client: Client | None = None
+        self._pins: PinClient | None = None
 
     @property
     def client(self) -> "Client":
@@ -37,6 +39,15 @@ class LuigisBoxHook(BaseHook):
             self._client = Client(replace(settings, connection=self.luigisbox_conn_id), self._retry)
         return self._client
 
+    @property
+    def pins(self) -> "PinClient":
+        """The client of pin customizations, with the same settings."""
+        if self._pins is None:
+            from luigisbox.pins import PinClient
+
+            self._pins = PinClient(self.client.settings, self._retry)
+        return self._pins
+
     def get_conn(self) -> "Client":
         """The client."""
         return self.client
@@ -48,6 +59,30 @@ class LuigisBoxHook(BaseHook):
     def upload_transactions(self, file: Path, chunk: dict[str, Any]) -> "Receipt":
         """Add one file of past transactions; see ``Client.upload_transactions``."""
         return self.client.upload_transactions(file, chunk)
+
+    def create_scope(self, scope: "Scope") -> dict[str, Any]:
+        """Create one pin customization; see ``PinClient.create``."""
+        return self.pins.create(scope)
+
+    def replace_scope(self, number: str, scope: "Scope") -> dict[str, Any]:
+        """Replace the pin customization with this id; see ``PinClient.replace``."""
+        return self.pins.replace(number, scope)
+
+    def delete_scope(self, number: str) -> None:
+        """Delete the pin customization with this id; see ``PinClient.delete``."""
+        self.pins.delete(number)
+
+    def list_scopes(self, **filters: Any) -> Iterator[dict[str, Any]]:
+        """All pin customizations that fit, page by page; see ``PinClient.list``."""
+        return self.pins.list(**filters)
+
+    def export_scopes(self, **filters: Any) -> Sequence[dict[str, Any]]:
+        """All pin customizations that fit, in one answer; see ``PinClient.export``."""
+        return self.pins.export(**filters)
+
+    def send_scopes(self, lines: bytes, conflict_strategy: "Strategy") -> None:
+        """Create many pin customizations, one a line; see ``PinClient.bulk``."""
+        self.pins.bulk(lines, conflict_strategy)
 
     def test_connection(self) -> tuple[bool, str]:
         """One harmless signed request: reachable? key accepted? clock skew? Never raises."""

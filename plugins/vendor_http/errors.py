@@ -41,6 +41,7 @@ class VendorError(Exception):
         status: int | None = None,
         retry_after: float | None = None,
         pointers: tuple[str, ...] = (),
+        details: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -48,6 +49,8 @@ class VendorError(Exception):
         """Seconds the vendor asked to wait, if it did."""
         self.pointers = pointers
         """The places in the request's body that an answer in JSON:API names; the sentence has room for few."""
+        self.details = dict(details or {})
+        """What an answer says of each field (``exception_details``), whole."""
 
 
 class PermanentError(VendorError):
@@ -137,7 +140,9 @@ def error_for_status(status: int, method: str, path: str, body: bytes, headers: 
     kind, advice = _kind(status)
     said = detail(body)
     sentence = f"{method} {path.partition('?')[0]} answered {status}" + (f": {said}" if said else "") + f". {advice}"
-    return kind(sentence, status=status, retry_after=retry_after(headers), pointers=_pointers(body))
+    return kind(
+        sentence, status=status, retry_after=retry_after(headers), pointers=_pointers(body), details=_details(body)
+    )
 
 
 def _kind(status: int) -> tuple[type[VendorError], str]:
@@ -205,12 +210,21 @@ def _json_api(error: Any) -> str:
     return " ".join(part for part in (sentence, code and f"[{code}]", place and f"at {place}") if part)
 
 
-def _pointers(body: bytes) -> tuple[str, ...]:
+def _details(body: bytes) -> Mapping[str, Any]:
+    found = _object(body).get("exception_details")
+    return found if isinstance(found, dict) else {}
+
+
+def _object(body: bytes) -> dict[str, Any]:
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
-        return ()
-    errors = answer.get("errors") if isinstance(answer, dict) else None
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _pointers(body: bytes) -> tuple[str, ...]:
+    errors = _object(body).get("errors")
     sources = [error.get("source") for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
     found = (source.get("pointer") for source in sources if isinstance(source, dict))
     return tuple(pointer for pointer in found if isinstance(pointer, str))
