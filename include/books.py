@@ -54,18 +54,25 @@ class Rejects:
             for batch in steady(rows.to_arrow_reader()):
                 self.add(batch.columns[:-1], batch.columns[-1])
 
-    def balance(self, extracted: int, uploaded: int) -> dict[str, int]:
+    def balance(self, extracted: int, uploaded: int, **besides: int) -> dict[str, int]:
         """The books of a manifest.
+
+        Args:
+            extracted: all rows that came.
+            uploaded: rows in files.
+            besides: other terms of the sum, by name.
 
         Raises:
             BooksDoNotBalance: a row is neither uploaded nor refused, or both.
         """
         duplicates = self.counts[DUPLICATE]
         rejected = self.counts.total() - duplicates
-        if extracted != rejected + duplicates + uploaded:
+        told = "".join(f" + {rows} {name}" for name, rows in besides.items())
+        found = rejected + duplicates + sum(besides.values()) + uploaded
+        if extracted != found:
             raise BooksDoNotBalance(
-                f"{extracted} rows were extracted, but {rejected} rejected + {duplicates} duplicates + {uploaded} for "
-                f"upload are {rejected + duplicates + uploaded}. Nothing is uploaded. Clear the build; if it happens "
-                "again, keep the folder of the run and report it."
+                f"{extracted} rows were extracted, but {rejected} rejected + {duplicates} duplicates{told} + "
+                f"{uploaded} for upload are {found}. Nothing is uploaded. Clear the build; if it happens again, keep "
+                "the folder of the run and report it."
             )
-        return {"extracted": extracted, "rejected": rejected, "duplicates": duplicates, "uploaded": uploaded}
+        return {"extracted": extracted, "rejected": rejected, "duplicates": duplicates, **besides, "uploaded": uploaded}

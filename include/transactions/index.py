@@ -58,9 +58,44 @@ class IndexFile:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the file."""
         self._writer.close()
 
     def write(self, units: pa.Table) -> None:
         """Append units, in the order in which they lie in the file."""
         if len(units):
             self._writer.write_table(units)
+
+
+class IndexFiles:
+    """The indexes of numbered files: one is cut where its file is, and has its number."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.names: list[str] = []
+        self._folder, self._name = folder, name
+        self._open: IndexFile | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.cut()
+
+    def write(self, units: pa.Table) -> None:
+        """Append units to the open index, or to a new one after :meth:`cut`."""
+        if not len(units):
+            return
+        if not self._open:
+            path = self._folder / f"{self._name}-{len(self.names):05d}.parquet"
+            self._open = IndexFile(path)
+            self.names.append(f"{self._folder.name}/{path.name}")
+        self._open.write(units)
+
+    def cut(self) -> None:
+        """End the open index, if there is one."""
+        if self._open:
+            self._open.close()
+            self._open = None

@@ -13,9 +13,12 @@ import pyarrow.compute as pc
 from include.files import LinesFiles
 from include.lines import text_borders, text_bytes
 from include.neighbours import same_as_before
+from include.transactions.index import INDEX, IndexFiles, contents_of, keys_of
+from include.transactions.windows import NEVER, Mask, microseconds
 
-Rows = list[pa.Array]  # columns of large_string; the first is session_id, the third user_id
+Rows = list[pa.Array]  # session_id, identity, user_id as large_string, and the moment in UTC
 Places = npt.NDArray[np.int64]
+_DAY = 86_400_000_000
 
 
 def whole_sessions(batches: Iterable[Rows], most_bytes: int) -> Iterator[tuple[Rows, bool]]:
@@ -66,32 +69,49 @@ def _joined(parts: list[Rows]) -> Rows:
 
 
 def _bytes(rows: Rows) -> int:
-    return sum(len(text_bytes(column)) for column in rows)
+    return sum(len(text_bytes(column)) for column in rows[:3])
 
 
 class Sessions:
-    """The sessions of one batch: where they begin, how large they are, and which of them cannot be uploaded."""
+    """The sessions of one batch: where they begin, how large and how old they are, which cannot be uploaded."""
 
     def __init__(self, rows: Rows, lines: pa.Array) -> None:
-        self._users = rows[2]
+        self._columns = rows
         self._lines = lines
-        begins = starts(rows[0], pa.scalar(None, rows[0].type))
-        borders = np.append(begins, len(lines))
+        self._begins = starts(rows[0], pa.scalar(None, rows[0].type))
+        borders = np.append(self._begins, len(lines))
         self._rows = np.diff(borders)
         self._bytes = np.diff(text_borders(lines)[borders])
+        # Times are sorted, nulls last, so the last one there is of a session is its largest.
+        times = microseconds(rows[3])
+        self._last = np.maximum.reduceat(times, self._begins) if len(times) else times
 
-    def refused(self, most_bytes: int) -> pa.Array | None:
-        """A reason for each row of a session that is too large for a file, or has two users; None without any."""
-        too_large = self._bytes > most_bytes
-        reasons = np.where(too_large, "session_too_large", np.where(self._of_two_users(), "session_of_two_users", ""))
+    def refused(self, most_bytes: int, oldest: int | None) -> pa.Array | None:
+        """A reason for each row of a session that cannot be uploaded; None if all can.
+
+        Args:
+            most_bytes: of a file.
+            oldest: the earliest last purchase of a session that is not too old; None: none is.
+        """
+        reasons = np.where(self._bytes > most_bytes, "session_too_large", "")
+        reasons = np.where((reasons == "") & self._of_two_users(), "session_of_two_users", reasons)
+        if oldest is not None:
+            too_old = (self._last < oldest) & (self._last != NEVER)
+            reasons = np.where((reasons == "") & too_old, "session_too_old", reasons)
         refused = reasons != ""
         if not refused.any():
             return None
         per_session = pa.array(reasons, pa.string(), mask=~refused)
         return per_session.take(pa.array(self._session_of_row()))
 
-    def write(self, files: LinesFiles, most_bytes: int) -> None:
+    def larger_than(self, most_bytes: int) -> Iterator[tuple[str, int]]:
+        """Ids and bytes of the sessions that are larger."""
+        for place in np.flatnonzero(self._bytes > most_bytes).tolist():
+            yield self._columns[0][int(self._begins[place])].as_py(), int(self._bytes[place])
+
+    def write(self, files: LinesFiles, index: IndexFiles, most_bytes: int) -> None:
         """Append the lines of all sessions, beginning another file before a session that no longer fits."""
+        units = self._units()
         row_borders = np.concatenate([[0], np.cumsum(self._rows)])
         byte_borders = np.concatenate([[0], np.cumsum(self._bytes)])
         done = 0
@@ -99,20 +119,56 @@ class Sessions:
             room = most_bytes - files.bytes_in_open
             fits = int(np.searchsorted(byte_borders, byte_borders[done] + room, side="right")) - 1
             files.write(self._lines[row_borders[done] : row_borders[fits]], sessions=fits - done)
+            index.write(units[done:fits])
             done = fits
             if done < len(self._rows):
                 files.cut()
+                index.cut()
+
+    def _units(self) -> pa.Table:
+        """The sessions as the index has them."""
+        ids, identities, users, moments = self._columns
+        borders = np.append(self._begins, len(ids))
+        days = pa.array(self._last // _DAY, pa.int32(), mask=self._last == NEVER)
+        columns = [
+            keys_of(ids.take(pa.array(self._begins))),
+            contents_of(end_to_end(canonical(identities, users, moments), borders)),
+            pa.array(self._rows, pa.int32()),
+            pa.array(self._bytes, pa.int64()),
+            days,
+        ]
+        return pa.table(columns, schema=INDEX)
 
     def _session_of_row(self) -> Places:
         return np.repeat(np.arange(len(self._rows)), self._rows)
 
-    def _of_two_users(self) -> npt.NDArray[np.bool_]:
+    def _of_two_users(self) -> Mask:
         """Compare each known user with the one before in the same session."""
-        known = pc.is_valid(self._users)
-        users = self._users.filter(known)
+        users = self._columns[2]
+        known = pc.is_valid(users)
+        users = users.filter(known)
         sessions = self._session_of_row()[known.to_numpy(zero_copy_only=False)]
         found = np.zeros(len(self._rows), bool)
         if len(users) > 1:
             differs = pc.not_equal(users[1:], users[:-1]).to_numpy(zero_copy_only=False)
             found[sessions[1:][differs & (sessions[1:] == sessions[:-1])]] = True
         return found
+
+
+def canonical(identities: pa.Array, users: pa.Array, moments: pa.Array) -> pa.Array:
+    """Each row as the content hash of a session knows it, in one spelling for ever.
+
+    That is product, user and time (UTC, microseconds), each ended by U+001F, and a newline; what is not known has no
+    text. None of them can hold these characters, nor be empty, so two different rows never look the same.
+    """
+    times = pc.fill_null(moments.cast(pa.large_string()), "")
+    ends = (pa.scalar(text, pa.large_string()) for text in ("\n", "\x1f"))
+    return pc.binary_join_element_wise(identities, pc.fill_null(users, ""), times, *ends)
+
+
+def end_to_end(texts: pa.Array, borders: Places) -> pa.Array:
+    """Neighbouring texts joined, from each border to the next, without a copy."""
+    where = pa.py_buffer(text_borders(texts)[borders])
+    return pa.Array.from_buffers(
+        pa.large_binary(), len(borders) - 1, [None, where, texts.buffers()[2] or pa.py_buffer(b"")]
+    )
