@@ -10,9 +10,6 @@ from include.errors import PipelineError
 
 State = Literal["prepared", "sending", "confirmed", "refused", "unknown"]
 STATES: tuple[State, ...] = ("prepared", "sending", "confirmed", "refused", "unknown")
-HOLDING = ("sending", "confirmed", "unknown")
-"""States of files whose units are theirs alone."""
-
 NEW, SENT, CHANGED, UNKNOWN = range(4)
 """Codes of a comparison: never sent; sent as it is; sent with another content; in a file of unknown fate."""
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from include.ledger.database import SCHEMA, tables
 from include.ledger.entries import Busy, Unusable
-from include.ledger.ledger import SCHEMA, Ledger
+from include.ledger.ledger import Ledger
 from include.ledger.turns import wait_for_turn
 from include.staging import slug, utc_text
 
@@ -95,7 +96,7 @@ class SqliteDatabase:
             version = database.execute("PRAGMA user_version").fetchone()[0]
             if version != SCHEMA:
                 self._check_old(database, version)
-                for statement in Ledger.tables(without_rowid=" WITHOUT ROWID"):
+                for statement in tables(without_rowid=" WITHOUT ROWID"):
                     database.execute(_translated(statement))
                 database.execute(f"PRAGMA user_version = {SCHEMA}")
             database.execute("COMMIT")
@@ -114,9 +115,9 @@ class SqliteDatabase:
             if kept:
                 raise Unusable(
                     f"ledger {self._path}: it was written by an older version, which kept files but not the sessions "
-                    f"in them; {kept} file(s) in it were sent, or may have been, and nobody can say which sessions that "
-                    "were. Nothing is sent. Move the file aside only if none of those purchases will be extracted "
-                    "again (set the publisher's start after them)."
+                    f"in them; {kept} file(s) in it were sent, or may have been, and nobody can say which sessions "
+                    "those were. Nothing is sent. Move the file aside only if none of those purchases will be "
+                    "extracted again."
                 )
             database.execute("DROP TABLE files")
 
