@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from include.errors import ConfigError
 from include.publishers.audiences import WarehouseAudience
 from include.publishers.models import Publisher
+from include.publishers.senders import Transactions
 
 
 def warehouse_audience(publisher: Publisher) -> WarehouseAudience:
@@ -33,6 +34,17 @@ def warehouse_audience(publisher: Publisher) -> WarehouseAudience:
             "query; give a list in a file instead of SQL"
         )
     return publisher.audience
+
+
+def past_transactions(publisher: Publisher) -> Transactions:
+    """The purchases that a publisher sends.
+
+    Raises:
+        ConfigError: it sends none.
+    """
+    if publisher.past_transactions is None:
+        raise ConfigError(f"publisher {publisher.name}: past_transactions is missing in its file")
+    return publisher.past_transactions
 
 
 def publishers_folder() -> Path:

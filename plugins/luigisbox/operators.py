@@ -3,14 +3,14 @@
 What they return is also there key by key, so ``upload.output["user_set"]`` works as an argument of another task.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
 from include.errors import ConfigError, PipelineError
-from include.publishers.config import load_publisher
+from include.publishers.config import load_publisher, past_transactions
 from include.staging import staging_root, to_path
 from luigisbox.assets import user_set_accepted
 from luigisbox.extra_links import ResultLink, StagedManifest
@@ -74,46 +74,48 @@ class UploadUsersOperator(BaseOperator):
 
 
 class UploadTransactionsOperator(BaseOperator):
-    """Send the files of a transactions run, each at most once: the ledger knows what was sent already.
+    """Send the sessions of a transactions run, each at most once: the ledger knows what was sent already.
 
-    Returns ``{"files", "confirmed", "already_sent", "rows", "sessions", "bytes", "seconds"}``; rows, sessions and
-    bytes are those of all files of the run.
+    Returns ``{"files", "sent", "already_sent", "changed", "unknown", "bytes", "seconds"}``; the four in the middle are
+    ``{"sessions", "rows"}`` each, the others are those of the files that were sent.
 
     Args:
         publisher: name of the publisher file. Templated.
         run: URI of the transactions run's folder. Templated.
-        window: ``start`` and ``end`` of the purchases in ISO-8601 with a zone, half-open; with it, purchases that were
-            sent before in other files (a changed format or file size, a window that overlaps) are not sent again, and
-            the task fails. Templated.
     """
 
-    template_fields: Sequence[str] = ("publisher", "run", "window")
+    template_fields: Sequence[str] = ("publisher", "run")
     operator_extra_links = (StagedManifest(),)
     ui_color = "#e8f4ea"
 
-    def __init__(self, *, publisher: str, run: str, window: Mapping[str, str] | None = None, **options: Any) -> None:
+    def __init__(self, *, publisher: str, run: str, **options: Any) -> None:
         super().__init__(**{"retry_policy": RETRY_POLICY, "multiple_outputs": True, **options})
         self.publisher = publisher
         self.run = run
-        self.window = window
         self.manifest_uri = ""
         self.sent: dict[str, Any] = {}
 
     def execute(self, context: "Context") -> dict[str, Any]:
         """Send what the ledger does not know as sent."""
-        from luigisbox.uploads import manifest_uri, send_transactions
+        from ledgers import open_ledger
+        from luigisbox.transactions import send_transactions
+        from luigisbox.uploads import manifest_uri
 
         self.manifest_uri = manifest_uri(self.run)
-        client = LuigisBoxHook(load_publisher(self.publisher).luigisbox.connection).client
+        publisher = load_publisher(self.publisher)
+        settings = past_transactions(publisher)
+        client = LuigisBoxHook(publisher.luigisbox.connection).client
         by = f"{context['ti'].dag_id}/{context['ti'].task_id} {context['run_id']}"
-        self.sent = send_transactions(client, staging_root(), self.publisher, to_path(self.run), by, self.window)
+        run, ledger = to_path(self.run), open_ledger()
+        self.sent = send_transactions(client, ledger, self.publisher, run, by, settings.on_unknown)
         return self.sent
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> "OperatorLineage[Any, Any]":  # noqa: ARG002
         """The staged files went in, past transactions came out."""
         from luigisbox.uploads import upload_lineage
 
-        return upload_lineage(self.publisher, self.run, "interactions", self.sent)
+        figures = {"rows": self.sent["sent"]["rows"], "bytes": self.sent["bytes"]}
+        return upload_lineage(self.publisher, self.run, "interactions", figures)
 
 
 class WaitForBatchOperator(BaseOperator):

@@ -1,23 +1,22 @@
-"""What the upload operators do, apart from Airflow: last checks, the sending, and the notes about it."""
+"""What the upload of users does, apart from Airflow: last checks, the sending, and the notes about it.
+
+That of purchases is in ``transactions``.
+"""
 
 import logging
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from include.errors import BadInput
 from include.publishers.config import load_publisher
-from include.staging import MANIFEST, Ref, read_json, to_path
-from vendor_http.errors import PermanentError, TooSlow, TransientError, VendorError
+from include.staging import MANIFEST, read_json, to_path
+from vendor_http.errors import VendorError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from airflow.providers.openlineage.extractors import OperatorLineage
 
     from include.audience.user_sets import UserSet
-    from include.transactions.ledger import Ledger
     from luigisbox.client import Client, Receipt
 
 log = logging.getLogger(__name__)
@@ -140,85 +139,6 @@ def _send_noted(client: "Client", root: Path, publisher: str, run: Path, manifes
         if not client.maybe_stored:
             sending.end(root, publisher, left)
         raise
-
-
-def send_transactions(
-    client: "Client", root: Path, publisher: str, run: Path, by: str, window: "Mapping[str, str] | None" = None
-) -> dict[str, Any]:
-    """Send those files of a transactions run that were not sent before.
-
-    Args:
-        client: of the publisher's tracker.
-        root: the staging store; the ledger lies there.
-        publisher: name.
-        run: the run's folder.
-        by: who sends, for the ledger.
-        window: ``start`` and ``end`` of the purchases; with it, no purchase is sent again in another file.
-
-    Raises:
-        PipelineError: of one file nobody knows whether it was stored, now or from an earlier attempt; the sentence
-            says how to settle it. The files after it were not sent. Or (``Overlaps``) purchases of this window were
-            sent before in other files; nothing was sent.
-        VendorError: Luigi's Box did not take one; the files after it were not sent.
-    """
-    from include.transactions.ledger import FILE, Ledger, window_text
-
-    manifest = manifest_of(run, "transactions")
-    ledger = Ledger(root / FILE)
-    for chunk in manifest["chunks"]:
-        ledger.prepare(publisher, _ref(run, chunk), run.name)
-    claim = partial(
-        ledger.claim, by=by, window=window_text(window), together={chunk["sha256"] for chunk in manifest["chunks"]}
-    )
-    seconds = [_send_once(client, ledger, claim, publisher, run / chunk["name"], chunk) for chunk in manifest["chunks"]]
-    sent = [each for each in seconds if each is not None]
-    figures = {
-        "files": len(seconds),
-        "confirmed": len(sent),
-        "already_sent": len(seconds) - len(sent),
-        "rows": manifest["rows"],
-        "sessions": manifest["sessions"],
-        "bytes": manifest["bytes"],
-        "seconds": round(sum(sent), 3),
-    }
-    log.info("past transactions: %s", figures)
-    return figures
-
-
-def _ref(run: Path, chunk: dict[str, Any]) -> Ref:
-    uri = (run / chunk["name"]).as_uri()
-    return {"uri": uri, "rows": chunk["rows"], "bytes": chunk["bytes"], "sha256": chunk["sha256"]}
-
-
-def _send_once(
-    client: "Client", ledger: "Ledger", claim: "Callable[..., Any]", publisher: str, path: Path, chunk: dict[str, Any]
-) -> float | None:
-    """Seconds it took; None if it was sent before. The ledger notes ``sending`` before the first byte.
-
-    Only failures that are known to store nothing leave the file to be sent again; after any other, nobody knows.
-    """
-    from include.transactions.ledger import AlreadySent, Unsettled
-
-    sha256 = chunk["sha256"]
-    try:
-        claim(publisher, sha256)
-    except AlreadySent:
-        log.info("%s: was sent before, not again", path.name)
-        return None
-    try:
-        receipt = client.upload_transactions(path, chunk)
-    except PermanentError as error:
-        ledger.settle(publisher, sha256, "refused", str(error))
-        raise
-    except (TransientError, TooSlow, BadInput) as error:
-        ledger.settle(publisher, sha256, "prepared", f"not stored: {error}")
-        raise
-    except Exception as error:
-        log.error("%s: %s", path.name, error)  # noqa: TRY400 - the traceback follows with the error that is raised
-        note = f"{type(error).__name__}: {error}"
-        raise Unsettled(ledger.settle(publisher, sha256, "unknown", note)) from error
-    ledger.settle(publisher, sha256, "confirmed", f"answered {receipt.status}")
-    return receipt.seconds
 
 
 def manifest_of(run: Path, kind: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from airflow.sdk import Param
 
 from include.publishers.config import sound_publishers
+from ledgers.settle import ARRIVED, NOT_ARRIVED, NOT_KNOWN, ROOMS
 
 WINDOW = {
     "window_start": Param(
@@ -82,6 +83,16 @@ AUDIENCE = {
     ),
 }
 
+FILES = {
+    "files": Param(
+        None,
+        type=["string", "null"],
+        title="Files",
+        description="URI of a file, or of many with * and ? (CSV, Parquet or JSON Lines, also .gz), instead of the "
+        "publisher's source. Without a window, all sessions in them are sent, except those that were sent before.",
+        section="Source",
+    ),
+}
 
 NEWSLETTER = {
     "send_at": Param(
@@ -101,6 +112,32 @@ NEWSLETTER = {
         title="Newsletter",
         description="Its name, for people who look at this run.",
         section="Newsletter",
+    ),
+}
+
+SETTLE = {
+    "which": Param("transactions", type="string", enum=list(ROOMS), title="Which", description="What the file holds."),
+    "file": Param(
+        None,
+        type=["string", "null"],
+        title="File",
+        description="SHA-256 of the file, or its first characters. Empty: only show the files of unknown fate.",
+        section="Settle",
+    ),
+    "outcome": Param(
+        NOT_KNOWN,
+        type="string",
+        enum=[NOT_KNOWN, NOT_ARRIVED, ARRIVED],
+        title="What became of it",
+        description="What you found at the vendor. A file that is sent twice counts twice, and cannot be taken back.",
+        section="Settle",
+    ),
+    "why": Param(
+        None,
+        type=["string", "null"],
+        title="How do you know?",
+        description="Required with a file; kept in the ledger with your name.",
+        section="Settle",
     ),
 }
 

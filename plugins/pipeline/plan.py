@@ -18,6 +18,7 @@ class Plan(TypedDict):
     """What every later task of a run needs to know.
 
     ``window`` is half-open, ``start`` and ``end`` in ISO-8601; ``since`` is the start of a scheduled run's interval.
+    ``files`` names files to read instead of the publisher's source.
     ``send_at`` is when the newsletter is sent, ``deadline`` when the wait for the batch ends.
     """
 
@@ -27,6 +28,7 @@ class Plan(TypedDict):
     window: dict[str, str] | None
     sql: str | None
     file: str | None
+    files: str | None
     accept_held: bool
     deadline: str | None
     send_at: str | None
@@ -52,22 +54,20 @@ def resolve(publisher: str, room: str, context: Mapping[str, Any]) -> Plan:
 
     Args:
         publisher: name of the publisher file.
-        room: the staging room of the run, ``audience`` or ``transactions``.
+        room: the staging room of the run: ``audience``, ``transactions``, ``pins`` or ``interactions``.
         context: Airflow's context of the running task.
 
     Raises:
         ConfigError: unknown publisher, half a window, a window that ends before it starts, an unknown delivery,
             a tracker shared with another publisher, a deadline or a newsletter in the past, a misspelt parameter;
-            of ``transactions`` also a run without a window, and a publisher that sends no purchases.
+            a publisher without the room's section, purchases from a query without a window.
     """
     settings, params, dag_run = load_publisher(publisher), context["params"], context["dag_run"]
     check_alone(settings)
     _refuse_near_misses(dag_run.conf or {}, context["dag"].params)
     window = _window(params, context)
-    if room == "transactions" and window is None:
-        raise ConfigError("this run has no data interval: give window_start and window_end, or start a backfill")
-    if room == "transactions" and settings.past_transactions is None:
-        raise ConfigError(f"publisher {publisher}: past_transactions is missing in its file")
+    if room != "audience":
+        _check_source(settings, room, params, window)
     as_of = window["end"] if window else _iso(dag_run.run_after)
     run = run_folder(staging_root(), publisher, room, f"{context['dag'].dag_id}--{dag_run.run_id}")
     if params.get("audience_sql") and params.get("audience_file"):
@@ -81,6 +81,7 @@ def resolve(publisher: str, room: str, context: Mapping[str, Any]) -> Plan:
         "window": window,
         "sql": params.get("audience_sql") or None,
         "file": params.get("audience_file") or None,
+        "files": params.get("files") or None,
         "accept_held": bool(params.get("accept_held")),
         "deadline": _iso(deadline) if deadline else None,
         "send_at": _iso(send_at) if send_at else None,
@@ -88,6 +89,18 @@ def resolve(publisher: str, room: str, context: Mapping[str, Any]) -> Plan:
         "deliveries": _deliveries(settings, params.get("deliveries")),
         "recommendation_types": params.get("recommendation_types") or None,
     }
+
+
+def _check_source(settings: Publisher, room: str, params: Mapping[str, Any], window: dict[str, str] | None) -> None:
+    """What is sent besides users has a section of its own; purchases from a query need a window."""
+    section = {"transactions": "past_transactions"}.get(room, room)
+    source = getattr(settings, section)
+    if source is None:
+        raise ConfigError(f"publisher {settings.name}: {section} is missing in its file")
+    if room == "transactions" and window is None and not (params.get("files") or source.files):
+        raise ConfigError(
+            "this run has no data interval: give window_start and window_end, or files, or start a backfill"
+        )
 
 
 def _refuse_near_misses(conf: Mapping[str, Any], known: Mapping[str, Any]) -> None:
@@ -104,6 +117,8 @@ def _window(params: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, 
         raise ConfigError(f"window_start and window_end go together; came {start!r} and {end!r}")
     if start and end:
         first, last = _moment("window_start", start), _moment("window_end", end)
+    elif params.get("files"):  # all that lies in them, not what fell into the last interval of the schedule
+        return None
     elif context.get("data_interval_start") and context["dag_run"].logical_date:
         first, last = context["data_interval_start"], context["data_interval_end"]
         if first == last:  # a run by hand of a DAG without a schedule

@@ -1,4 +1,4 @@
-"""The upload operators against the sandbox and each of its faults: what is sent, noted, announced, and not repeated."""
+"""The upload of users against the sandbox and each of its faults: what is sent, noted and announced."""
 
 import multiprocessing
 import threading
@@ -9,23 +9,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk import AssetAlias, RetryAction
+from airflow.sdk import AssetAlias
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from include.audience import sending, user_sets
 from include.audience.guard import NotPassed, judge
-from include.errors import BadInput, NotReady, PipelineError
-from include.extract import write_rows
+from include.errors import BadInput
 from include.publishers.models import Guard
-from include.publishers.senders import Transactions
 from include.staging import read_json, write_json
-from include.transactions.build import build_transactions
-from include.transactions.ledger import FILE, Ledger, Overlaps
 from luigisbox.assets import user_set_accepted
-from luigisbox.operators import UploadTransactionsOperator, UploadUsersOperator
-from luigisbox.retries import RETRY_POLICY
+from luigisbox.operators import UploadUsersOperator
 from luigisbox.uploads import send_users
-from vendor_http.errors import FateUnknown, Invalid, RateLimited, ServerError, TooSlow, Unauthorized, Unreachable
+from vendor_http.errors import ServerError, TooSlow, Unauthorized
 
 
 def context() -> Any:
@@ -295,247 +290,5 @@ class TestUsersThatThePlatformHandsOver:
         assert shop.box.state()["user_set"]["rows"] == 2
 
 
-class TestTransactions:
-    @pytest.fixture
-    def run(self, shop: Any, lines: Any, request: pytest.FixtureRequest) -> Path:
-        """A run of two files, different in each test because the sandbox is shared."""
-        folder = shop.root / "shop" / "transactions" / "one"
-        salt = len(request.node.name) % 40
-        first, second = lines.purchase_lines(4, size=salt), lines.purchase_lines(6, size=salt + 50)
-        manifest = lines.write_chunks(folder, first, second, kind="transactions")
-        for chunk in manifest["chunks"]:
-            chunk["sessions"] = chunk["rows"] // 2
-        write_json(folder / "manifest.json", {**manifest, "kind": "transactions", "sessions": 5})
-        return Path(folder)
-
-    def send(self, run: Path) -> dict[str, Any]:
-        operator = UploadTransactionsOperator(task_id="upload", publisher="shop", run=run.as_uri())
-        return operator.execute(context())
-
-    def states(self, shop: Any) -> list[str]:
-        return [entry.state for entry in Ledger(shop.root / FILE).entries("shop")]
-
-    def settle(self, shop: Any, state: Any) -> None:
-        ledger = Ledger(shop.root / FILE)
-        for entry in ledger.entries("shop"):
-            if entry.state == "unknown":
-                ledger.settle("shop", entry.sha256, state, "a test looked")
-
-    def test_each_file_is_sent_once(self, shop: Any, run: Path) -> None:
-        figures = self.send(run)
-        expected = {"files": 2, "confirmed": 2, "already_sent": 0, "rows": 10, "sessions": 5}
-        assert {key: figures[key] for key in expected} == expected
-        assert self.states(shop) == ["confirmed", "confirmed"]
-        again = self.send(run)
-        assert (again["confirmed"], again["already_sent"], again["seconds"]) == (0, 2, 0)
-        assert statuses(shop) == [200, 200]
-
-    def test_nothing_to_send(self, shop: Any) -> None:
-        run = shop.root / "shop" / "transactions" / "empty"
-        empty = {"kind": "transactions", "chunks": [], "rows": 0, "sessions": 0, "bytes": 0}
-        write_json(run / "manifest.json", empty)
-        assert self.send(run)["files"] == 0
-
-    @pytest.mark.parametrize("fault", ["reset_after_store", "500", "502", "503"])
-    def test_an_unknown_fate_is_never_sent_again_by_itself(self, shop: Any, run: Path, fault: str) -> None:
-        shop.box.fault(fault)
-        with pytest.raises(PipelineError, match=r"include\.transactions settle") as caught:
-            self.send(run)
-        assert isinstance(caught.value.__cause__, FateUnknown)
-        assert self.states(shop) == ["unknown", "prepared"]
-        with pytest.raises(PipelineError, match=r"include\.transactions settle"):
-            self.send(run)
-        assert len(statuses(shop)) == 1
-        self.settle(shop, "confirmed")
-        assert self.send(run)["already_sent"] == 1
-        assert len(statuses(shop)) == 2
-
-    def test_a_person_may_have_it_sent_again(self, shop: Any, run: Path) -> None:
-        shop.box.fault("500")
-        with pytest.raises(PipelineError):
-            self.send(run)
-        self.settle(shop, "prepared")
-        assert self.send(run)["confirmed"] == 2
-
-    def test_a_refusal_for_now_is_tried_again(self, shop: Any, run: Path) -> None:
-        shop.box.fault("429")
-        assert self.send(run)["confirmed"] == 2
-        assert statuses(shop) == [429, 200, 200]
-
-    def test_a_failure_that_nobody_foresaw_leaves_an_unknown_fate(
-        self, shop: Any, run: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def fails(*_: Any) -> None:
-            raise OverflowError("after the answer")
-
-        monkeypatch.setattr("luigisbox.client.skew_seconds", fails)
-        with pytest.raises(PipelineError, match=r"include\.transactions settle"):
-            self.send(run)
-        assert self.states(shop) == ["unknown", "prepared"]
-        assert statuses(shop) == [200]
-
-    def test_a_refusal_for_good_may_be_sent_by_a_later_run(self, shop: Any, run: Path) -> None:
-        shop.box.fault("401")
-        with pytest.raises(Unauthorized):
-            self.send(run)
-        assert self.states(shop) == ["refused", "prepared"]
-        assert self.send(run)["confirmed"] == 2
-
-    def test_trouble_that_lasts_leaves_the_file_to_a_later_run(self, shop: Any, run: Path) -> None:
-        shop.box.fault("429", times=4)
-        with pytest.raises(RateLimited):
-            self.send(run)
-        assert self.states(shop) == ["prepared", "prepared"]
-        assert self.send(run)["confirmed"] == 2
-
-    def test_no_connection_leaves_the_file_to_a_later_run(self, shop: Any, run: Path) -> None:
-        shop.connect("luigisbox_test", host="http://127.0.0.1:9", login=shop.box.tracker, password="key")
-        with pytest.raises(Unreachable, match="nothing was stored"):
-            self.send(run)
-        assert self.states(shop) == ["prepared", "prepared"]
-
-    def test_a_changed_file_is_never_whole_at_the_vendor(self, shop: Any, run: Path) -> None:
-        path = run / "chunks/transactions-00000.json"
-        path.write_bytes(path.read_bytes().replace(b"s0", b"s9"))
-        with pytest.raises(BadInput, match="SHA-256"):
-            self.send(run)
-        assert self.states(shop) == ["prepared", "prepared"]
-
-    def test_a_killed_sender_leaves_an_unknown_fate(self, shop: Any, run: Path) -> None:
-        shop.box.fault("slow_read", bytes_per_second=1)
-        process = multiprocessing.get_context("spawn").Process(target=_send_in_process, args=(run.as_uri(),))
-        process.start()
-        for _ in range(1200):
-            if (shop.root / FILE).exists() and "sending" in self.states(shop):
-                break
-            process.join(0.05)
-        process.kill()
-        process.join()
-        shop.box.forget()
-        with pytest.raises(PipelineError, match="the attempt by dag/upload manual__1"):
-            self.send(run)
-        assert self.states(shop) == ["unknown", "prepared"]
-
-    def test_lineage(self, shop: Any, run: Path) -> None:
-        operator = UploadTransactionsOperator(task_id="upload", publisher="shop", run=run.as_uri())
-        operator.execute(context())
-        lineage = operator.get_openlineage_facets_on_complete(None)
-        assert [Path(each.name).name for each in lineage.inputs] == [f"transactions-0000{n}.json" for n in (0, 1)]
-        assert lineage.outputs[0].name == "shop/interactions"
-        assert lineage.outputs[0].outputFacets["outputStatistics"].rowCount == 10
-
-
 def _send_users_in_process(uri: str) -> None:
     UploadUsersOperator(task_id="upload", publisher="shop", run=uri).execute(context())
-
-
-def _send_in_process(uri: str) -> None:
-    UploadTransactionsOperator(task_id="upload", publisher="shop", run=uri).execute(context())
-
-
-ROWS = [(f"s{number // 2}", f"p{number}", "u1", f"2026-03-01T{number % 24:02}:00:00Z") for number in range(200)]
-MARCH = {"start": "2026-03-01T00:00:00+00:00", "end": "2026-04-01T00:00:00+00:00"}
-APRIL = {"start": "2026-04-01T00:00:00+00:00", "end": "2026-05-01T00:00:00+00:00"}
-NO_SUMMER_TIME = {"start": "2026-04-01T00:30:00+01:00", "end": "2026-04-02T00:00:00+01:00"}
-
-
-class TestWindows:
-    """Purchases that were sent are not sent again in other files."""
-
-    @pytest.fixture(autouse=True)
-    def _store_of_its_own(self, staging: Path, request: pytest.FixtureRequest) -> None:
-        self.staging, self.salt = staging, request.node.name
-
-    def build(self, name: str, rows: Any, **changes: Any) -> Path:
-        run = self.staging / "shop" / "transactions" / name
-        names = ["session_id", "identity", "user_id", "created_at"]
-        rows = [(f"{self.salt}-{session}", *others) for session, *others in rows]
-        write_rows([rows], names, names, [], run / "raw", 0)
-        settings = {"connection": "w", "sql": "SELECT 1", "max_file_bytes": 10_000, **changes}
-        build_transactions(run, Transactions(**settings))
-        return run
-
-    def send(self, run: Path, window: Any = MARCH) -> dict[str, Any]:
-        operator = UploadTransactionsOperator(task_id="upload", publisher="shop", run=run.as_uri(), window=window)
-        return operator.execute(context())
-
-    @pytest.mark.parametrize(
-        ("rows", "changes", "window"),
-        [
-            (ROWS, {"max_file_bytes": 7_000}, MARCH),
-            (ROWS, {"format": "csv"}, MARCH),
-            ([*ROWS, ("late", "p1", "u1", "2026-03-01T00:00:00Z")], {}, MARCH),
-            (ROWS[:50], {}, {**MARCH, "end": "2026-03-02T00:00:00+00:00"}),
-            (ROWS[150:], {}, NO_SUMMER_TIME),
-        ],
-        ids=["file_size", "format", "late_purchase", "part", "zones"],
-    )
-    def test_other_files_of_the_same_time_are_refused(self, shop: Any, rows: Any, changes: Any, window: Any) -> None:
-        sent = self.send(self.build("one", ROWS))
-        assert sent["confirmed"] > 1
-        shop.box.forget_requests()
-        other = self.build("two", rows, **changes)
-        with pytest.raises(Overlaps, match="Purchases in both would count twice"):
-            self.send(other, window)
-        assert statuses(shop) == []
-
-    def test_the_same_files_are_known_in_any_window(self, shop: Any) -> None:
-        files = self.send(self.build("one", ROWS))["files"]
-        for window in (MARCH, {**MARCH, "end": APRIL["end"]}):
-            again = self.send(self.build("two", ROWS), window)
-            assert (again["confirmed"], again["already_sent"]) == (0, files)
-
-    def test_windows_side_by_side_at_the_same_time(self, shop: Any) -> None:
-        runs = [self.build("one", ROWS), self.build("two", [(f"x{s}", *others) for s, *others in ROWS])]
-        with ThreadPoolExecutor(2) as pool:
-            figures = list(pool.map(self.send, runs, [MARCH, APRIL]))
-        assert all(each["confirmed"] == each["files"] > 1 for each in figures)
-
-    def test_of_two_at_the_same_time_one_is_sent(self, shop: Any) -> None:
-        runs = [self.build("one", ROWS), self.build("two", ROWS, format="csv")]
-        with ThreadPoolExecutor(2) as pool:
-            outcomes = [pool.submit(self.send, run) for run in runs]
-        assert sorted(type(outcome.exception()) for outcome in outcomes if outcome.exception()) == [Overlaps]
-        assert {entry.run for entry in self.confirmed()} in ({"one"}, {"two"})
-
-    def test_a_file_that_did_not_arrive_is_no_hindrance(self, shop: Any) -> None:
-        shop.box.fault("500")
-        with pytest.raises(PipelineError):
-            self.send(self.build("one", ROWS[:50]))
-        with pytest.raises(Overlaps, match="unknown"):
-            self.send(self.build("two", ROWS))
-        ledger = Ledger(self.staging / FILE)
-        (unknown,) = [entry for entry in ledger.entries("shop") if entry.state == "unknown"]
-        ledger.settle("shop", unknown.sha256, "prepared", "a test looked")
-        assert self.send(self.build("two", ROWS))["confirmed"] > 1
-
-    def confirmed(self) -> list[Any]:
-        return [entry for entry in Ledger(self.staging / FILE).entries("shop") if entry.state == "confirmed"]
-
-
-class TestRetries:
-    @pytest.mark.parametrize(
-        ("error", "action"),
-        [
-            (Invalid("no"), RetryAction.FAIL),
-            (Unauthorized("no"), RetryAction.FAIL),
-            (FateUnknown("who knows"), RetryAction.FAIL),
-            (BadInput("no"), RetryAction.FAIL),
-            (PipelineError("no"), RetryAction.FAIL),
-            (NotReady("later"), RetryAction.DEFAULT),
-            (RateLimited("later"), RetryAction.DEFAULT),
-            (Unreachable("later"), RetryAction.DEFAULT),
-            (TooSlow("later"), RetryAction.DEFAULT),
-            (OSError("disk"), RetryAction.DEFAULT),
-        ],
-    )
-    def test_only_what_waiting_mends_is_tried_again(self, error: Exception, action: RetryAction) -> None:
-        assert RETRY_POLICY.evaluate(error, 1, 3).action is action
-
-    def test_the_policy_can_be_stored_with_a_dag(self) -> None:
-        again = type(RETRY_POLICY).deserialize(RETRY_POLICY.serialize())
-        assert again.evaluate(Invalid("no"), 1, 3).action is RetryAction.FAIL
-
-    def test_operators_have_it_unless_told_otherwise(self) -> None:
-        assert UploadUsersOperator(task_id="a", publisher="shop", run="/x").retry_policy is RETRY_POLICY
-        assert UploadUsersOperator(task_id="a", publisher="shop", run="/x", retry_policy=None).retry_policy is None
