@@ -1,6 +1,8 @@
 """What a build writes: scopes in parts of one call each, the lines they came from, and what is refused."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -9,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from include.books import Rejects
+from include.errors import BadInput
 from include.files import LinesFiles
 from include.pins.drafts import SHOWN_CHARACTERS, Draft
 from include.staging import atomic_write
@@ -86,6 +89,35 @@ class PinParts:
             "sha256": whole["sha256"],
             "chunks": self._files.entries,
         }
+
+
+@dataclass(frozen=True)
+class Part:
+    """The scopes of one call: the number of the first one in the run, and of each its key and line."""
+
+    name: str
+    sha256: str
+    first: int
+    keys: Sequence[bytes]
+    lines: Sequence[bytes]
+
+
+def read_parts(run: Path, manifest: Mapping[str, Any]) -> Iterator[Part]:
+    """The parts of a run that was built, one after the other.
+
+    Raises:
+        BadInput: a part is not what the manifest says.
+    """
+    keys = pq.read_table(run / LINES, columns=["key"])["key"]
+    first = 0
+    for chunk in manifest["chunks"]:
+        path = run / chunk["name"]
+        content = path.read_bytes() if path.is_file() else b""
+        if hashlib.sha256(content).hexdigest() != chunk["sha256"] or first + chunk["rows"] > len(keys):
+            raise BadInput(f"{path}: not what the manifest lists. It was not sent. Clear the build of this run.")
+        lines = content.split(b"\n")[:-1]
+        yield Part(chunk["name"], chunk["sha256"], first, keys.slice(first, len(lines)).to_pylist(), lines)
+        first += len(lines)
 
 
 class PinRejects(Rejects):

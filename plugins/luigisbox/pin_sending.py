@@ -1,0 +1,262 @@
+"""A run of pins: create all of them, or make what is there what is wanted; and what became of each line.
+
+``results.parquet`` is written whatever happens. What a call applied is noted beside it before the next one leaves, so
+that a task that is tried again, or cleared, sends only the others.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from include.errors import BadInput, PipelineError
+from include.pins import compare
+from include.pins.parts import Part, read_parts
+from include.pins.results import RESULTS, Results, table
+from include.pins.scopes import key
+from include.publishers.senders import Pins
+from include.staging import MANIFEST, read_json, write_json
+from luigisbox.pin_calls import Calls, Item
+from luigisbox.pins import PinClient, Strategy
+from vendor_http.errors import Conflict, Invalid, NotFound
+
+Mode = Literal["create", "sync"]
+log = logging.getLogger(__name__)
+BEFORE = "before.json"
+"""What was there before a run under ``raise``; kept, since a second try must know its own scopes from others'."""
+
+
+def send_pins(
+    client: PinClient, run: Path, settings: Pins, *, mode: Mode, conflict_strategy: Strategy, dry_run: bool = False
+) -> dict[str, Any]:
+    """Send the scopes of a run that was built.
+
+    Args:
+        client: of the publisher's tracker.
+        run: the run's folder.
+        settings: of the publisher.
+        mode: ``create`` sends all; ``sync`` only what differs, and deletes if the publisher says so.
+        conflict_strategy: of bulk calls.
+        dry_run: show the difference, change nothing.
+
+    Returns:
+        The run's figures.
+
+    Raises:
+        BadInput: the run was not built, or a sync has nothing that is wanted, or too much to delete; nothing was done.
+        PipelineError: scopes were refused and the publisher does not skip them, or nobody knows what became of some.
+        VendorError: Luigi's Box did not take a call; what became of each line so far is in ``results.parquet``.
+    """
+    manifest = read_json(run / MANIFEST)
+    if manifest.get("kind") != "pins":
+        raise BadInput(f"{run / MANIFEST}: kind is {manifest.get('kind')!r}, expected 'pins'")
+    sending = _Sending(client, run, settings, conflict_strategy, manifest)
+    if mode == "sync" and not manifest["scopes"]:
+        raise BadInput(
+            "no pins are wanted. A sync with nothing is never made: it would delete all pins there are, and an empty "
+            "source is more often a mistake. Nothing was done. To delete them, do so at Luigi's Box or by the hook."
+        )
+    if dry_run:
+        return sending.show(mode)
+    try:
+        if mode == "sync":
+            sending.sync()
+        else:
+            sending.create()
+    finally:
+        sending.results.write(run)
+        log.info("%s", table(sending.figures()))
+    sending.check()
+    return {"mode": mode, "conflict_strategy": conflict_strategy, "dry_run": False, **sending.figures()}
+
+
+class _Sending:
+    """One try of a run."""
+
+    def __init__(
+        self, client: PinClient, run: Path, settings: Pins, strategy: Strategy, manifest: dict[str, Any]
+    ) -> None:
+        self.results = Results(manifest["scopes"])
+        self._client = client
+        self._run = run
+        self._settings = settings
+        self._strategy = strategy
+        self._manifest = manifest
+        self._extra = self._held = 0
+        self._there: frozenset[bytes] | None = None
+        self._calls = Calls(
+            client,
+            strategy,
+            self.results,
+            skip_bad=settings.skip_bad,
+            max_calls=settings.max_calls,
+            before=lambda: self._there or frozenset(),
+        )
+
+    def figures(self) -> dict[str, int]:
+        """Counts of all there is to count."""
+        books = self._manifest["books"]
+        return {
+            "scopes": self._manifest["scopes"],
+            **self.results.counts(),
+            "deleted": self.results.deleted(),
+            "deletions_held": self._held,
+            "not_wanted": self._extra,
+            "rejected": books["rejected"],
+            "duplicates": books["duplicates"],
+            "calls": self._calls.calls,
+            "looks": self._calls.looks,
+        }
+
+    def show(self, mode: Mode) -> dict[str, Any]:
+        """Log what a run would change."""
+        found = self._diff()
+        deletes = mode == "sync" and self._settings.delete
+        log.info("%s\n  (a dry run: nothing was changed)", compare.table(found, delete=deletes))
+        return {
+            "mode": mode,
+            "dry_run": True,
+            "create": len(found.create),
+            "replace": len(found.replace),
+            "unchanged": len(found.unchanged),
+            "delete": len(found.extra) if deletes else 0,
+            "not_wanted": len(found.extra),
+        }
+
+    def create(self) -> None:
+        """Send all scopes that no earlier try of this run has applied."""
+        if self._strategy == "raise" and self._manifest["scopes"]:
+            self._there = self._before()
+        for part in read_parts(self._run, self._manifest):
+            items = self._not_yet_applied(part)
+            if not items:
+                continue
+            try:
+                go_on = self._calls.send(items)
+            finally:
+                self._remember(part)
+            if not go_on:
+                break
+
+    def sync(self) -> None:
+        """Create and replace what differs, then delete what is not wanted."""
+        found = self._diff()
+        self._extra = len(found.extra)
+        self._refuse_too_many(found)
+        log.info("%s", compare.table(found, delete=self._settings.delete))
+        self.results.set(found.unchanged, "unchanged")
+        create, replace = frozenset(found.create), dict(found.replace)
+        for part in read_parts(self._run, self._manifest):
+            items = _items(part)
+            new = [item for item in items if item.number in create]
+            others = [item for item in items if item.number in replace]
+            if new and not self._calls.send(new):
+                break
+            if not all(self._replace(item, replace[item.number]) for item in others):
+                break
+        if self._settings.delete:
+            self._delete(found.extra)
+
+    def _diff(self) -> compare.Diff:
+        there = self._client.export()
+        self._there = frozenset(map(key, there))
+        return compare.diff(there, self._wanted())
+
+    def _wanted(self) -> Iterator[dict[str, Any]]:
+        for part in read_parts(self._run, self._manifest):
+            yield from map(json.loads, part.lines)
+
+    def _refuse_too_many(self, found: compare.Diff) -> None:
+        most, going = self._settings.max_deletions, len(found.extra)
+        if self._settings.delete and going > most:
+            there = going + len(found.replace) + len(found.unchanged)
+            raise BadInput(
+                f"{going:,} of the {there:,} scopes that are there would be deleted, more than pins.max_deletions = "
+                f"{most:,}. Nothing was done: nothing created ({len(found.create):,}) or replaced "
+                f"({len(found.replace):,}) either. If the source is right, raise the limit."
+            )
+
+    def _replace(self, item: Item, number: str) -> bool:
+        """Tells whether to go on."""
+        self.results.replaces(item.number, number)
+        try:
+            self._client.replace(number, item.scope)
+        except (Conflict, NotFound) as error:
+            self.results.set([item.number], "conflict", f"changed at Luigi's Box meanwhile: {error}")
+        except Invalid as error:
+            self.results.set([item.number], "invalid", str(error))
+        else:
+            self.results.set([item.number], "applied")
+        return self._settings.skip_bad or self.results.outcome(item.number) == "applied"
+
+    def _delete(self, ids: Sequence[str]) -> None:
+        """Delete what is not wanted, but only if all that is wanted is known and there."""
+        why = ""
+        if self._manifest["books"]["rejected"]:
+            why = "lines of this run were rejected, and one of them may want this scope"
+        elif self.results.refused():
+            why = "scopes of this run were refused"
+        self._held = len(ids) if why else 0
+        if self._held:
+            log.warning("%d scopes that are not wanted stay: %s.", self._held, why)
+        for number in ids:
+            self.results.deletion(number, "not_sent", why)
+            if not why:
+                self._delete_one(number)
+
+    def _delete_one(self, number: str) -> None:
+        try:
+            self._client.delete(number)
+        except NotFound:
+            self.results.deletion(number, "applied", "was gone already")
+        else:
+            self.results.deletion(number, "applied")
+
+    def check(self) -> None:
+        """Fail the run for what it must not pass over.
+
+        Raises:
+            PipelineError: scopes were refused and are not to be skipped, or of some nobody knows what became of them.
+        """
+        counts = self.results.counts()
+        if not self.results.refused() or (self._settings.skip_bad and not counts["unknown"]):
+            return
+        told = ", ".join(f"{outcome.replace('_', ' ')} {rows:,}" for outcome, rows in counts.items() if rows)
+        raise PipelineError(
+            f"of {self._manifest['scopes']:,} scopes: {told}. {self.results.first_refusal(self._run)} Each with its "
+            f"line and reason is in {self._run / RESULTS}. Mend the source and run again; with pins.skip_bad the "
+            "others are sent all the same. What was applied is not sent again when this task is cleared."
+        )
+
+    def _before(self) -> frozenset[bytes]:
+        """Keys of what was there when this run first looked."""
+        path = self._run / BEFORE
+        if not path.exists():
+            write_json(path, {"keys": sorted({key(scope).hex() for scope in self._client.export()})})
+        return frozenset(map(bytes.fromhex, read_json(path)["keys"]))
+
+    def _not_yet_applied(self, part: Part) -> list[Item]:
+        note, items = self._note(part), _items(part)
+        if not note.exists():
+            return items
+        noted = read_json(note)
+        if (noted["sha256"], noted["conflict_strategy"]) != (part.sha256, self._strategy):
+            return items
+        applied = set(noted["applied"])
+        self.results.set((item.number for item in items if item.number - part.first in applied), "applied")
+        return [item for item in items if item.number - part.first not in applied]
+
+    def _remember(self, part: Part) -> None:
+        numbers = range(part.first, part.first + len(part.lines))
+        applied = [number - part.first for number in numbers if self.results.outcome(number) == "applied"]
+        content = {"sha256": part.sha256, "conflict_strategy": self._strategy, "applied": applied}
+        write_json(self._note(part), content)
+
+    def _note(self, part: Part) -> Path:
+        return self._run / "sent" / Path(part.name).with_suffix(".json").name
+
+
+def _items(part: Part) -> list[Item]:
+    pairs = zip(part.keys, part.lines, strict=True)
+    return [Item(number, of_scope, line) for number, (of_scope, line) in enumerate(pairs, part.first)]
