@@ -16,6 +16,7 @@ from include.sandbox.settings import (
     DEFAULT_PRIVATE_KEY,
     DEFAULT_TRACKER,
     DEFAULT_TYPES,
+    PINS_DETAILS,
     Settings,
     parse_types,
 )
@@ -45,7 +46,7 @@ def _greeting(parts: Parts, url: str) -> str:
     settings = parts.settings
     return "\n".join(
         (
-            f"Sandbox of Luigi's Box, Klaviyo and SmartEmailing at {url}",
+            f"Sandbox of Luigi's Box, Klaviyo, SmartEmailing and Advisable.ai at {url}",
             f"  health       {url}/health",
             "Luigi's Box, below /v1",
             f"  tracker      {settings.tracker}",
@@ -56,7 +57,11 @@ def _greeting(parts: Parts, url: str) -> str:
             "SmartEmailing, below /api/v3",
             f"  user name    {settings.smartemailing_user}",
             f"  API key      {_shown(settings, 'smartemailing_key')}",
-            "Fill both with customers",
+            "Advisable.ai, below /advisable/v1",
+            f"  host         {url}/advisable",
+            f"  app id       {settings.advisable_app_id}",
+            f"  app secret   {_shown(settings, 'advisable_app_secret')}",
+            "Fill Klaviyo and SmartEmailing with customers",
             f"  python -m include.sandbox.fill --state {settings.state} --klaviyo 1000 --smartemailing 1000",
             f"State, for all of them: {settings.state}",
             "Ctrl-C stops it.",
@@ -104,6 +109,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--klaviyo-job-seconds", type=float, metavar="SECONDS", help="how long an import job takes (default: 1)")
     add("--smartemailing-user", metavar="NAME", help="SmartEmailing's user name (default: sandbox)")
     add("--smartemailing-key", metavar="KEY", help="SmartEmailing's API key (default: sandbox_key)")
+    add(
+        "--pins-partial",
+        action="store_true",
+        default=None,
+        help="a refused bulk call keeps the pins before the bad one",
+    )
+    add("--pins-details", choices=PINS_DETAILS, help="what a refused bulk call names (default: fields)")
+    add("--advisable-app-id", metavar="ID", help="Advisable.ai's app id (default: sandbox)")
+    add("--advisable-app-secret", metavar="SECRET", help="Advisable.ai's app secret (default: sandbox_secret)")
     add("--memory-limit", metavar="SIZE", help="memory for computing a batch (default: 1GB)")
     return parser
 

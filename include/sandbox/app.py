@@ -14,6 +14,9 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from include.sandbox import link
+from include.sandbox.advisable.app import PREFIX as ADVISABLE
+from include.sandbox.advisable.app import advisable_app
+from include.sandbox.advisable.control import advisable_control
 from include.sandbox.answers import (
     ClientGone,
     Refused,
@@ -59,6 +62,8 @@ def create_app(parts: Parts) -> Front:
     for routes in (vendor_routes, pin_routes, control_routes, pin_control, page_routes):
         app.include_router(routes(parts))
     _mount_platforms(app, parts)
+    app.include_router(advisable_control(parts.interactions))
+    app.mount(ADVISABLE, advisable_app(parts.settings, parts.interactions))
     return Front(app, parts.faults, parts.journal, parts.clock)
 
 

@@ -84,6 +84,7 @@ def state_of(parts: Parts) -> dict[str, Any]:
         **parts.store.counts(),
         "catalogue": parts.store.catalogue.count(),
         "pins": parts.pins.count(),
+        "interactions": parts.interactions.counts(),
         "user_set": parts.store.users(),
         "batch": parts.publisher.current(),
         "link": f"{parts.publisher.base_url}/batches/{parts.settings.tracker}.xml",

@@ -18,7 +18,7 @@ from include.sandbox.journal import Entry, Journal, path_without_ids
 
 LINGER_SECONDS = 5.0
 SMALL_BODY = 65_536  # read to its end before the answer, so that the connection can be used again
-VENDOR_PATHS = ("/v1/", "/batches/", "/api/")
+VENDOR_PATHS = ("/v1/", "/batches/", "/api/", "/advisable/")
 REASONS = {"401": "the signature does not fit", "429": "too many requests"}
 log = logging.getLogger("include.sandbox")
 
@@ -187,4 +187,6 @@ def _as_the_vendor(path: str, status: int, reason: str) -> dict[str, object]:
         return {"status": "error", "meta": [], "message": reason}
     if path.startswith("/api/"):
         return {"errors": [{"id": "fault", "status": status, "code": "error", "title": reason, "detail": reason}]}
+    if path.startswith("/advisable/"):
+        return {"error": {"code": status, "message": reason}}
     return {"reason": reason}

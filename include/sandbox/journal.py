@@ -4,16 +4,25 @@ import re
 from collections import deque
 from typing import TypedDict
 
+from include.sandbox.advisable.interactions import TYPES
+
 KEPT = 1_000
+_TYPES = "|".join(TYPES)
 KNOWN_PATHS = re.compile(
     r"/v1/recommender/batching/[\w-]+/users"
     r"|/v1/interactions/[\w-]+/files"
     r"|/v1/recommender/pin/[\w-]+/(scope|scopes|scopes/_bulk|scopes/export)"
+    rf"|/advisable/v1/(({_TYPES})|purchases/batch)"
     r"|/batches/[\w-]+\.(xml|json)"
     r"|/api/v3/(ping|check-credentials|contacts|contactlists|contact-customfields|customfields|import"
     r"|newsletter-stats-summary|contactlists/\d{1,9}/contacts(/confirmed)?)"
 )
-PATHS_WITH_IDS = (re.compile(r"(/v1/recommender/pin/[\w-]+/scope/)[^/]+()"),)
+PATHS_WITH_IDS = (
+    re.compile(r"(/v1/recommender/pin/[\w-]+/scope/).+()", re.DOTALL),
+    re.compile(r"(/advisable/v1/users/).+(/interactions/transfer/).+()", re.DOTALL),
+    re.compile(rf"(/advisable/v1/(?:users|items)/).+(/(?:{_TYPES}))", re.DOTALL),
+    re.compile(r"(/advisable/v1/users/).+()", re.DOTALL),
+)
 """The groups are what may be shown; what lies between them are ids."""
 
 

@@ -65,7 +65,8 @@ def _product_page(product: str, title: str, category: str, path: str) -> str:
 
 def _front_page(parts: Parts, state: dict[str, Any]) -> str:
     names = ("users", "transactions", "sessions", "catalogue", "pins")
-    numbers = "".join(f"<div><b>{state[name]:,}</b>{name}</div>" for name in names)
+    counts = {**{name: state[name] for name in names}, "interactions": sum(state["interactions"].values())}
+    numbers = "".join(f"<div><b>{count:,}</b>{name}</div>" for name, count in counts.items())
     straddling = state["straddling_sessions"]
     warning = f"<p><b>{straddling:,} sessions lie in more than one file.</b></p>" if straddling else ""
     body = (

@@ -5,6 +5,7 @@ from pathlib import Path
 from starlette.requests import Request
 
 from include.sandbox import auth
+from include.sandbox.advisable.database import InteractionsDatabase
 from include.sandbox.answers import Refused
 from include.sandbox.batches import Publisher
 from include.sandbox.clock import Clock
@@ -30,6 +31,7 @@ class Parts:
         self.faults = Faults(self.clock)
         self.store = Store(settings.state, settings.memory_limit)
         self.pins = PinsDatabase(settings.state)
+        self.interactions = InteractionsDatabase(settings.state)
         self.uploads = Uploads(self.store, settings, self.clock)
         self.publisher = Publisher(self.store, settings, self.clock, self.faults)
         self.jobs = Jobs(self.store, self.uploads, self.publisher)

@@ -13,6 +13,7 @@ from include.errors import ConfigError
 Algorithm = Literal["basket", "discovery", "popular"]
 ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
 PinsDetails = Literal["fields", "lines"]
+PINS_DETAILS: tuple[PinsDetails, ...] = get_args(PinsDetails)
 DEFAULT_TRACKER = "1234-5678"
 DEFAULT_PRIVATE_KEY = "your_private_api_key"
 DEFAULT_TYPES: Mapping[str, int | str] = {"mail-basket": 8, "mail-discovery": 4}
@@ -105,10 +106,10 @@ class Settings:
                 raise ConfigError(f"{name}: came {value}, must be more than 0")
         if self.publish_after is not None and self.publish_after < 0:
             raise ConfigError(f"publish_after: came {self.publish_after}, must not be negative")
-        if self.pins_details not in get_args(PinsDetails):
-            raise ConfigError(
-                f"pins_details: came {self.pins_details!r}, allowed are {', '.join(get_args(PinsDetails))}"
-            )
+        if self.pins_details not in PINS_DETAILS:
+            raise ConfigError(f"pins_details: came {self.pins_details!r}, allowed are {', '.join(PINS_DETAILS)}")
+        if not self.advisable_app_id or not self.advisable_app_secret:
+            raise ConfigError("advisable_app_id and advisable_app_secret: must not be empty")
         _ = self.recommendation_types, self.link_credentials
 
     @property

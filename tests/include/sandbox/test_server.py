@@ -104,9 +104,11 @@ def test_it_prints_where_it_is_and_stops_cleanly(tmp_path: Path, number: int) ->
 
 
 def test_a_key_of_ones_own_is_not_printed(tmp_path: Path) -> None:
-    with process(tmp_path / "state", "--private-key", "s3cret", "--tracker", "7-7") as (_, _, printed):
+    keys = ("--private-key", "s3cret", "--tracker", "7-7", "--advisable-app-secret", "s3cret", "--pins-partial")
+    with process(tmp_path / "state", *keys) as (_, url, printed):
         assert "s3cret" not in printed
         assert "7-7" in printed
+        assert f"{url}/advisable\n" in printed
 
 
 def test_it_stops_while_an_upload_hangs(tmp_path: Path) -> None:
@@ -160,6 +162,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["--catalogue", "/nowhere.csv"], "/nowhere.csv"),
         (["--link-basic", "nobody"], "USER:PASSWORD"),
         (["--port", "http"], "--port"),
+        (["--pins-details", "pages"], "fields"),
     ],
 )
 def test_a_wrong_setting_is_explained(
@@ -191,6 +194,8 @@ def test_settings_do_not_show_their_secrets(tmp_path: Path) -> None:
         {"publish_after": -1},
         {"link_basic": "a:b", "link_bearer": "c"},
         {"link_header": "no colon"},
+        {"pins_details": "pages"},
+        {"advisable_app_secret": ""},
     ],
 )
 def test_wrong_settings(tmp_path: Path, wrong: dict[str, Any]) -> None:
