@@ -1,71 +1,163 @@
-"""The ledger on the command line: see what was sent, and settle what only a person can.
+"""The ledger of what was sent, on the command line: read it, settle what only a person can, make it smaller.
 
-python -m include.transactions ledger --publisher SHOP
-python -m include.transactions settle --publisher SHOP --sha256 FIRST-CHARACTERS --as confirmed|prepared --why "…"
+python -m include.transactions ledger   --publisher SHOP [--files]
+python -m include.transactions history  --publisher SHOP --sha256 BEGINNING
+python -m include.transactions settle   --publisher SHOP --sha256 BEGINNING --as confirmed|prepared --why "…"
+python -m include.transactions forget   --publisher SHOP --weeks N
 """
 
 import argparse
+import getpass
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from importlib import import_module
+from typing import Any
 
-from include.errors import PipelineError
+from include.errors import ConfigError, PipelineError
+from include.ledger import FILE, Ledger, Unusable, postgres_ledger, sqlite_ledger
+from include.ledger.tables import book_text, files_table, history_table
+from include.publishers.config import load_publisher
 from include.staging import staging_root
-from include.transactions.ledger import FILE, Entry, Ledger
+
+ROOMS = ("transactions", "interactions")
+LEDGER_CONNECTION = "LEDGER_CONNECTION"
+SPARE_WEEKS = 4
+"""How much longer than the build accepts them sessions are remembered, at least."""
+_DRIVERS = ("psycopg", "psycopg2")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 1 if it could not be done."""
     options = _parser().parse_args(arguments)
-    ledger = Ledger(staging_root() / FILE)
     try:
-        if options.command == "settle":
-            entry = _find(ledger, options.publisher, options.sha256)
-            settled = ledger.settle(entry.publisher, entry.sha256, options.outcome, options.why)
-            print(f"{settled.label()}: {entry.state} → {settled.state}")  # noqa: T201
-        else:
-            print(table(ledger.entries(options.publisher)))  # noqa: T201
-    except PipelineError as error:
+        text = options.run(_ledger(options.database), f"{options.publisher}/{options.room}", options)
+    except (PipelineError, *_driver_errors()) as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1
+    print(text)  # noqa: T201
     return 0
 
 
-def table(entries: Sequence[Entry]) -> str:
-    """The entries as lines of text."""
-    lines = [f"{'file':12}  {'state':9}  {'rows':>11}  {'bytes':>13}  {'changed':19}  run, window, note"]
-    lines += [
-        f"{entry.sha256[:12]}  {entry.state:9}  {entry.rows:>11,}  {entry.bytes:>13,}  {entry.changed_at[:19]}  "
-        + ", ".join(filter(None, (entry.run, entry.window, entry.note)))
-        for entry in entries
-    ]
-    return "\n".join(lines if entries else [*lines, "(nothing yet)"])
+def _show(ledger: Ledger, book: str, options: argparse.Namespace) -> str:
+    text = book_text(ledger, book)
+    return f"{text}\n\n{files_table(ledger.entries(book))}" if options.files else text
 
 
-def _find(ledger: Ledger, publisher: str, beginning: str) -> Entry:
-    found = [entry for entry in ledger.entries(publisher) if entry.sha256.startswith(beginning)]
-    if len(found) != 1:
-        known = ", ".join(entry.sha256[:12] for entry in ledger.entries(publisher)) or "none"
-        raise PipelineError(f"publisher {publisher}: {len(found)} files begin with {beginning!r}; known are {known}")
-    return found[0]
+def _history(ledger: Ledger, book: str, options: argparse.Namespace) -> str:
+    entry = ledger.entry(book, options.sha256)
+    return f"{entry.label()}\n{entry.uri}\n{history_table(ledger.history(book, entry.sha256))}"
+
+
+def _settle(ledger: Ledger, book: str, options: argparse.Namespace) -> str:
+    before, after = ledger.settle_by_hand(book, options.sha256, options.outcome, options.who, options.why)
+    if before.state == after.state:
+        return f"{after.label()}: was {after.state} already; nothing was changed"
+    then = "it is sent again" if after.state == "prepared" else "it is not sent again"
+    return f"{after.label()}: {before.state} → {after.state}. Clear the task that failed, of run {after.run}: {then}."
+
+
+def _forget(ledger: Ledger, book: str, options: argparse.Namespace) -> str:
+    if options.room != "transactions":
+        raise ConfigError(
+            f"{book}: interactions are not rejected for their age, so a forgotten one would be sent again"
+        )
+    settings = load_publisher(options.publisher).past_transactions
+    oldest = settings.max_age_weeks if settings else None
+    if oldest is None:
+        raise ConfigError(
+            f"publisher {options.publisher}: past_transactions.max_age_weeks is not set, so sessions of any age are "
+            "accepted, and a forgotten one would be sent again. Nothing was forgotten."
+        )
+    if options.weeks < oldest + SPARE_WEEKS:
+        raise ConfigError(
+            f"publisher {options.publisher}: sessions up to {oldest} weeks old are accepted "
+            f"(past_transactions.max_age_weeks), and a forgotten one would be sent again; --weeks must be at least "
+            f"{oldest + SPARE_WEEKS}, came {options.weeks}. Nothing was forgotten."
+        )
+    before = (datetime.now(UTC) - timedelta(weeks=options.weeks)).date()
+    forgotten = ledger.forget(book, before)
+    return f"{book}: {forgotten:,} units whose last purchase was before {before} are forgotten. Files and months stay."
+
+
+def _ledger(database: str | None) -> Ledger:
+    if database:
+        return postgres_ledger(partial(_driver().connect, database))
+    if os.environ.get(LEDGER_CONNECTION):
+        raise ConfigError(
+            f"{LEDGER_CONNECTION} is set, so the ledger is in Postgres; say where: --database postgresql://user@host/name"
+        )
+    path = staging_root() / FILE
+    if not path.exists():
+        raise Unusable(f"there is no ledger at {path} yet: nothing was sent. STAGING_URI says where it lies.")
+    return sqlite_ledger(path)
+
+
+def _driver() -> Any:
+    for name in _DRIVERS:
+        with suppress(ImportError):
+            return import_module(name)
+    raise ConfigError("--database needs psycopg or psycopg2: pip install 'psycopg[binary]'")
+
+
+def _driver_errors() -> tuple[type[Exception], ...]:
+    """What the database's driver may raise, if it is loaded: its sentences are for people."""
+    drivers = [sys.modules[name] for name in _DRIVERS if name in sys.modules]
+    return tuple(driver.Error for driver in drivers)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m include.transactions", description=__doc__.splitlines()[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    show = commands.add_parser("ledger", help="print what was sent")
-    settle = commands.add_parser("settle", help="say how an attempt ended whose fate is unknown")
-    for command in (show, settle):
-        command.add_argument("--publisher", required=True, help="name of the publisher")
-    settle.add_argument("--sha256", required=True, help="the file, or the first characters of it")
+    parser = argparse.ArgumentParser(
+        prog="python -m include.transactions",
+        description="The ledger of what was sent: read it, settle what only a person can, make it smaller.",
+        epilog="The ledger is ledger.sqlite in the staging store (STAGING_URI), unless --database names another.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    show = _command(commands, "ledger", _show, "what was sent by month, and the files of unknown fate")
+    show.add_argument("--files", action="store_true", help="list all files too")
+    history = _command(commands, "history", _history, "who changed the state of a file, when and why")
+    settle = _command(commands, "settle", _settle, "say how an attempt ended whose fate is unknown")
+    for command in (history, settle):
+        command.add_argument(
+            "--sha256", required=True, metavar="BEGINNING", help="first characters of the file's SHA-256"
+        )
     settle.add_argument(
         "--as",
         dest="outcome",
         required=True,
         choices=["confirmed", "prepared"],
-        help="confirmed: the vendor has it; prepared: it did not arrive, send it with the next run",
+        help="confirmed: the vendor has it; prepared: it did not arrive, it is sent again",
     )
     settle.add_argument("--why", required=True, help="how you know; kept in the ledger")
+    settle.add_argument("--who", default=_user(), help="who says so; kept in the ledger (default: %(default)s)")
+    forget = _command(commands, "forget", _forget, "make it smaller: forget sessions too old to be accepted again")
+    forget.add_argument("--weeks", required=True, type=int, metavar="N", help="those whose last purchase is older")
     return parser
+
+
+def _command(
+    commands: Any, name: str, run: Callable[[Ledger, str, argparse.Namespace], str], what: str
+) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
+    command.set_defaults(run=run)
+    command.add_argument("--publisher", required=True, help="name of the publisher")
+    command.add_argument("--room", choices=ROOMS, default="transactions", help="which book (default: %(default)s)")
+    command.add_argument(
+        "--database",
+        metavar="URL",
+        help="ledger in Postgres: postgresql://user@host/name; the password from PGPASSWORD or ~/.pgpass",
+    )
+    return command
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"  # a container's user without a name
 
 
 if __name__ == "__main__":
