@@ -184,14 +184,15 @@ def _write(rows: Rows, too_large: bool, job: _Job, built: _Built, files: LinesFi
         reasons = pa.repeat("session_too_large", len(lines))
         built.rejects.add([*shown_rows, pa.nulls(len(lines), pa.large_string())], reasons)
         return
-    sessions = Sessions(rows, lines)
+    sessions = Sessions(rows, shown_rows[3], lines)
     reasons = sessions.refused(most_bytes, job.oldest())
     if reasons is not None:
         for session, size in sessions.larger_than(most_bytes):
             built.note_giant(session, size)
         built.rejects.sift([*shown_rows, pa.nulls(len(lines), pa.large_string())], reasons)
         kept = pc.is_null(reasons)
-        sessions = Sessions([column.filter(kept) for column in rows], lines.filter(kept))
+        rows = [column.filter(kept) for column in rows]
+        sessions = Sessions(rows, shown_rows[3].filter(kept), lines.filter(kept))
     built.note_moments(rows[3])
     sessions.write(files, index, most_bytes)
 

@@ -73,10 +73,14 @@ def _bytes(rows: Rows) -> int:
 
 
 class Sessions:
-    """The sessions of one batch: where they begin, how large and how old they are, which cannot be uploaded."""
+    """The sessions of one batch: where they begin, how large and how old they are, which cannot be uploaded.
 
-    def __init__(self, rows: Rows, lines: pa.Array) -> None:
+    It is made of rows, their times as text, and their lines.
+    """
+
+    def __init__(self, rows: Rows, times: pa.Array, lines: pa.Array) -> None:
         self._columns = rows
+        self._times = times
         self._lines = lines
         self._begins = starts(rows[0], pa.scalar(None, rows[0].type))
         borders = np.append(self._begins, len(lines))
@@ -93,14 +97,14 @@ class Sessions:
             most_bytes: of a file.
             oldest: the earliest last purchase of a session that is not too old; None: none is.
         """
-        reasons = np.where(self._bytes > most_bytes, "session_too_large", "")
-        reasons = np.where((reasons == "") & self._of_two_users(), "session_of_two_users", reasons)
-        if oldest is not None:
-            too_old = (self._last < oldest) & (self._last != NEVER)
-            reasons = np.where((reasons == "") & too_old, "session_too_old", reasons)
-        refused = reasons != ""
+        too_large = self._bytes > most_bytes
+        two_users = self._of_two_users()
+        too_old = (self._last < (NEVER if oldest is None else oldest)) & (self._last != NEVER)
+        refused = too_large | two_users | too_old
         if not refused.any():
             return None
+        names = ["session_too_large", "session_of_two_users", "session_too_old"]
+        reasons = np.select([too_large, two_users, too_old], names, "")
         per_session = pa.array(reasons, pa.string(), mask=~refused)
         return per_session.take(pa.array(self._session_of_row()))
 
@@ -127,12 +131,12 @@ class Sessions:
 
     def _units(self) -> pa.Table:
         """The sessions as the index has them."""
-        ids, identities, users, moments = self._columns
+        ids, identities, users, _ = self._columns
         borders = np.append(self._begins, len(ids))
         days = pa.array(self._last // _DAY, pa.int32(), mask=self._last == NEVER)
         columns = [
             keys_of(ids.take(pa.array(self._begins))),
-            contents_of(end_to_end(canonical(identities, users, moments), borders)),
+            contents_of(end_to_end(canonical(identities, users, self._times), borders)),
             pa.array(self._rows, pa.int32()),
             pa.array(self._bytes, pa.int64()),
             days,
@@ -155,15 +159,15 @@ class Sessions:
         return found
 
 
-def canonical(identities: pa.Array, users: pa.Array, moments: pa.Array) -> pa.Array:
+def canonical(identities: pa.Array, users: pa.Array, times: pa.Array) -> pa.Array:
     """Each row as the content hash of a session knows it, in one spelling for ever.
 
     That is product, user and time (UTC, microseconds), each ended by U+001F, and a newline; what is not known has no
     text. None of them can hold these characters, nor be empty, so two different rows never look the same.
     """
-    times = pc.fill_null(moments.cast(pa.large_string()), "")
+    known = (pc.fill_null(column, "") for column in (users, times))
     ends = (pa.scalar(text, pa.large_string()) for text in ("\n", "\x1f"))
-    return pc.binary_join_element_wise(identities, pc.fill_null(users, ""), times, *ends)
+    return pc.binary_join_element_wise(identities, *known, *ends)
 
 
 def end_to_end(texts: pa.Array, borders: Places) -> pa.Array:
