@@ -138,6 +138,8 @@ class Interactions(Section):
             raise ValueError(f"two sources are named {', '.join(doubled)}")
         if not self.sources and not self.transfers:
             raise ValueError("give sources, or transfers")
+        if "transfers" in names:
+            raise ValueError("a source cannot be named transfers: that is what the transfers are called")
         return self
 
     def source(self, name: str) -> InteractionSource | None:

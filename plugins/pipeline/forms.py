@@ -94,6 +94,16 @@ FILES = {
     ),
 }
 
+INTERACTION_SOURCE = {
+    "source": Param(
+        None,
+        type=["string", "null"],
+        title="Source",
+        description="Only this source of the publisher's interactions, or 'transfers'; empty: all. Goes with files.",
+        section="Source",
+    ),
+}
+
 NEWSLETTER = {
     "send_at": Param(
         None,

@@ -1,0 +1,70 @@
+"""The operators: interactions of one source, and transfers from guests to customers, each sent once."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from advisable.hooks import AdvisableHook
+from include.errors import ConfigError
+from include.publishers.config import load_publisher
+from include.staging import to_path
+from luigisbox.retries import RETRY_POLICY
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from include.publishers.senders import Interactions
+
+
+class _SendOperator(BaseOperator):
+    """What both share: the run's units go out, each at most once, because the ledger knows what was sent already."""
+
+    template_fields: Sequence[str] = ("publisher", "run")
+    ui_color = "#e6e4f4"
+
+    def __init__(self, *, publisher: str, run: str, **options: Any) -> None:
+        super().__init__(**{"retry_policy": RETRY_POLICY, "multiple_outputs": True, **options})
+        self.publisher = publisher
+        self.run = run
+
+    def execute(self, context: "Context") -> dict[str, Any]:
+        """Send what the ledger does not know as sent."""
+        from advisable.sending import send_units
+        from ledgers import open_ledger
+
+        settings = self._settings()
+        by = f"{context['ti'].dag_id}/{context['ti'].task_id} {context['run_id']}"
+        hook = AdvisableHook(settings.connection, requests_per_second=settings.requests_per_second)
+        with hook.client as client:
+            return send_units(client, open_ledger(), self.publisher, to_path(self.run), settings, by)
+
+    def _settings(self) -> "Interactions":
+        settings = load_publisher(self.publisher).interactions
+        if settings is None:
+            raise ConfigError(f"publisher {self.publisher}: interactions is missing in its file")
+        return settings
+
+
+class SendInteractionsOperator(_SendOperator):
+    """Send the interactions that ``include.interactions.build`` staged: purchases in batches, others one by one.
+
+    Returns ``{"sent", "already_sent", "refused", "unknown", "requests", "seconds"}``, counts of interactions.
+    Concurrency and pace are those of the publisher's file.
+
+    Args:
+        publisher: name of the publisher file. Templated.
+        run: URI of the folder of the run's source. Templated.
+    """
+
+
+class TransferInteractionsOperator(_SendOperator):
+    """Send the transfers that ``include.interactions.transfers`` staged: guests who became customers, one by one.
+
+    What a guest did moves to the customer, or the guest gets the customer's id (``how`` of the publisher's file).
+    Returns the same figures, counts of transfers.
+
+    Args:
+        publisher: name of the publisher file. Templated.
+        run: URI of the folder of the run's transfers. Templated.
+    """
