@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         text = options.run(_ledger(options.database), f"{options.publisher}/{options.room}", options)
-    except (PipelineError, *_driver_errors()) as error:
+    except _for_people() as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1
     print(text)  # noqa: T201
@@ -103,10 +103,10 @@ def _driver() -> Any:
     raise ConfigError("--database needs psycopg or psycopg2: pip install 'psycopg[binary]'")
 
 
-def _driver_errors() -> tuple[type[Exception], ...]:
-    """What the database's driver may raise, if it is loaded: its sentences are for people."""
+def _for_people() -> tuple[type[Exception], ...]:
+    """Errors whose sentences are printed: the pipeline's, and those of the database's driver if it is loaded."""
     drivers = [sys.modules[name] for name in _DRIVERS if name in sys.modules]
-    return tuple(driver.Error for driver in drivers)
+    return (PipelineError, *(driver.Error for driver in drivers))
 
 
 def _parser() -> argparse.ArgumentParser:
