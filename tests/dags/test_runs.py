@@ -11,13 +11,15 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import requests
 
+from include.ledger import FILE, FileNote, Ledger, sqlite_ledger
 from include.sandbox.server import Running, running
 from include.sandbox.smartemailing.fill import fill_smartemailing
 from include.staging import PROJECT_ROOT
-from include.transactions.ledger import FILE, Ledger
+from include.transactions.index import INDEX
 
 CUSTOMERS, SLEEPERS = 40, 5
 """Customers c00 … c39 buy every month; s0 … s4 never do."""
@@ -27,6 +29,8 @@ SEND_AT = (datetime.now(UTC) + timedelta(hours=2)).isoformat()
 """Half an hour too soon for a run that takes 120 minutes and must be ready 30 minutes before."""
 SOON = (datetime.now(UTC) + timedelta(minutes=20)).isoformat()
 """Sooner than the 30 minutes that the deliveries have."""
+UNKNOWN = "5e771e" + 58 * "0"
+SETTLED = {"publisher": "shop", "file": UNKNOWN[:8], "outcome": "it arrived", "why": "import 4711"}
 PUBLISHER = """
 luigisbox: {connection: shop_luigisbox}
 audience:
@@ -36,6 +40,7 @@ audience:
   partition_key: id
 guard: {refuse_reject_percent: 40, hold_reject_percent: 40}
 past_transactions:
+  max_age_weeks: null
   connection: shop
   sql: |
     SELECT basket AS session_id, product AS identity, customer AS user_id, bought_at AS created_at FROM purchases
@@ -101,6 +106,15 @@ def environment(shop: Path, sandbox: Running, tmp_path_factory: pytest.TempPathF
     home = tmp_path_factory.mktemp("airflow")
     (home / "publishers").mkdir()
     (home / "publishers" / "shop.yaml").write_text(PUBLISHER)
+    history = [
+        f"{basket},{product},{customer},{at}" for basket, product, customer, at in purchases() if "-3," in f"{basket},"
+    ]
+    for name, lines in (
+        ("old", history),
+        ("new", ["b-x,p1,c01,2026-04-30", "b-x,p2,c01,2026-04-30", "b-y,p1,c02,2026-04-30"]),
+    ):
+        (home / f"history-{name}.csv").write_text("\n".join(["session_id,identity,user_id,created_at", *lines]))
+    forget_how_it_ended(sqlite_ledger(home / "staging" / FILE))
     port = int(sandbox.url.rpartition(":")[2])
     connections = {
         "shop": {"conn_type": "sqlite", "host": str(shop)},
@@ -132,6 +146,17 @@ def environment(shop: Path, sandbox: Running, tmp_path_factory: pytest.TempPathF
     }
 
 
+def forget_how_it_ended(ledger: Ledger) -> None:
+    """A file of an older run, of which nobody knows whether it arrived."""
+    index = pa.table({"key": [16 * b"k"], "content": [1], "rows": [1], "bytes": [1], "day": [1]}, INDEX)
+    ledger.claim("shop/transactions", FileNote(UNKNOWN, "file:///gone", 1, 1, 1, "an-older-one"), index, "a test")
+    ledger.settle("shop/transactions", UNKNOWN, "unknown", "a test", "the line broke")
+
+
+def ledger_of(environment: dict[str, str]) -> Ledger:
+    return sqlite_ledger(Path(environment["STAGING_URI"].removeprefix("file://")) / FILE)
+
+
 def run(environment: dict[str, str], *wishes: dict[str, Any]) -> list[dict[str, Any]]:
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("run_dags.py"))],
@@ -155,6 +180,10 @@ def runs(environment: dict[str, str]) -> dict[str, dict[str, Any]]:
     wishes = [
         {"dag": "past_transactions__shop", "logical_date": "2026-04-01T00:00:00+00:00"},
         {"dag": "past_transactions__shop", "conf": {"window_start": "2026-01-01", "window_end": "2026-03-01"}},
+        {"dag": "past_transactions__shop", "conf": {"window_start": "2026-02-01", "window_end": "2026-04-01"}},
+        {"dag": "past_transactions__shop", "conf": {"files": f"{environment['AIRFLOW_HOME']}/history-*.csv"}},
+        {"dag": "settle_upload", "conf": SETTLED},
+        {"dag": "settle_upload", "conf": SETTLED},
         {"dag": "audience__shop", "logical_date": "2026-05-01T00:00:00+00:00"},
         {"dag": "recommendations__shop"},
         {"dag": "campaign", "conf": {"publisher": "shop", "recommendation_types": ["mail-basket"], "send_at": SEND_AT}},
@@ -162,7 +191,20 @@ def runs(environment: dict[str, str]) -> dict[str, dict[str, Any]]:
         {"dag": "campaign", "conf": {"publisher": "shop", "send_at": SOON}},
         {"dag": "campaign", "conf": {"publisher": "shop", "audience_sql": NOBODY}},
     ]
-    names = ("march", "history", "audience", "recommendations", "campaign", "late", "soon", "empty")
+    names = (
+        "march",
+        "history",
+        "overlap",
+        "files",
+        "settled",
+        "unsettled",
+        "audience",
+        "recommendations",
+        "campaign",
+        "late",
+        "soon",
+        "empty",
+    )
     return dict(zip(names, run(environment, *wishes), strict=True))
 
 
@@ -170,7 +212,9 @@ def failed(result: dict[str, Any]) -> str:
     return f"{result['tasks']}\n{result['log'][-6000:]}"
 
 
-@pytest.mark.parametrize("name", ["march", "history", "audience", "recommendations", "campaign", "soon"])
+@pytest.mark.parametrize(
+    "name", ["march", "history", "overlap", "files", "settled", "audience", "recommendations", "campaign", "soon"]
+)
 def test_the_run_succeeds(runs: dict[str, dict[str, Any]], name: str) -> None:
     assert runs[name]["state"] == "success", failed(runs[name])
 
@@ -179,13 +223,36 @@ def test_the_purchases_of_each_window_arrive_once(
     runs: dict[str, dict[str, Any]], sandbox: Running, environment: dict[str, str]
 ) -> None:
     march, history = (runs[name]["results"]["past_transactions.upload[-1]"] for name in ("march", "history"))
-    assert (march["sessions"], march["rows"]) == (CUSTOMERS, 3 * CUSTOMERS)
-    assert (history["sessions"], history["rows"]) == (2 * CUSTOMERS, 6 * CUSTOMERS)
+    assert march["sent"] == {"sessions": CUSTOMERS, "rows": 3 * CUSTOMERS}
+    assert history["sent"] == {"sessions": 2 * CUSTOMERS, "rows": 6 * CUSTOMERS}
     state = requests.get(f"{sandbox.url}/_sandbox/state", timeout=10).json()
-    assert (state["sessions"], state["transactions"]) == (3 * CUSTOMERS, 9 * CUSTOMERS)
-    ledger = Ledger(Path(environment["STAGING_URI"].removeprefix("file://")) / FILE)
-    windows = {tuple(moment[:10] for moment in entry.window.split("/")) for entry in ledger.entries("shop")}
-    assert windows == {("2026-03-01", "2026-04-01"), ("2026-01-01", "2026-03-01")}
+    assert (state["sessions"], state["transactions"]) == (3 * CUSTOMERS + 2, 9 * CUSTOMERS + 3)
+    march_folder, history_folder = (
+        Path(runs[name]["results"]["plan[-1]"]["run"]).name for name in ("march", "history")
+    )
+    states = {(entry.run, entry.state) for entry in ledger_of(environment).entries("shop/transactions")}
+    assert {(march_folder, "confirmed"), (history_folder, "confirmed")} <= states
+
+
+def test_what_was_sent_may_overlap_a_window_and_a_file(runs: dict[str, dict[str, Any]]) -> None:
+    overlap, files = (runs[name]["results"]["past_transactions.upload[-1]"] for name in ("overlap", "files"))
+    assert (overlap["files"], overlap["already_sent"]["sessions"]) == (0, 2 * CUSTOMERS)
+    assert (files["files"], files["sent"]["sessions"], files["already_sent"]["sessions"]) == (1, 2, CUSTOMERS)
+    assert runs["files"]["results"]["plan[-1]"]["window"] is None
+
+
+def test_a_person_settles_a_file_of_unknown_fate(runs: dict[str, dict[str, Any]], environment: dict[str, str]) -> None:
+    assert runs["settled"]["results"]["settle[-1]"] == {
+        "unknown": 0,
+        "file": UNKNOWN,
+        "state": "confirmed",
+        "run": "an-older-one",
+    }
+    last = ledger_of(environment).history("shop/transactions", UNKNOWN)[-1]
+    assert (last.state, last.why) == ("confirmed", "import 4711")
+    assert runs["settled"]["run_id"] in last.by
+    assert runs["unsettled"]["tasks"]["settle[-1]"] == "failed"
+    assert "there is no attempt to settle" in runs["unsettled"]["log"]
 
 
 def test_the_audience_is_pulled_in_parts_and_its_books_balance(runs: dict[str, dict[str, Any]]) -> None:

@@ -227,7 +227,7 @@ class TestSentOnce:
 
 
 class TestUnknownFate:
-    @pytest.mark.parametrize("fault", ["reset_after_store", "500", "502", "503"])
+    @pytest.mark.parametrize("fault", ["reset_after_store", "503"])
     def test_it_is_never_sent_again_by_itself(
         self, shop: Any, run: Path, ledger: Ledger, arrived: Any, fault: str
     ) -> None:

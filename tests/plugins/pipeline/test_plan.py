@@ -13,7 +13,16 @@ from pipeline.plan import resolve
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 EMPTY = dict.fromkeys(
-    ("window_start", "window_end", "audience_sql", "audience_file", "deadline", "deliveries", "recommendation_types")
+    (
+        "window_start",
+        "window_end",
+        "audience_sql",
+        "audience_file",
+        "files",
+        "deadline",
+        "deliveries",
+        "recommendation_types",
+    )
 )
 
 
@@ -116,3 +125,28 @@ def test_a_run_by_hand_of_a_dag_without_a_schedule_has_no_window() -> None:
     assert resolve("demo", "audience", context(interval=(NOON, NOON)))["window"] is None
     with pytest.raises(ConfigError, match="no data interval"):
         resolve("demo", "transactions", context(interval=(NOON, NOON)))
+
+
+def test_files_of_the_run_take_the_place_of_its_interval_but_not_of_a_window_that_is_given() -> None:
+    interval = (datetime(2026, 4, 1, tzinfo=UTC), NOON)
+    window = {"window_start": "2026-01-01T00:00:00Z", "window_end": "2026-02-01T00:00:00Z"}
+    plain = resolve("demo", "transactions", context(interval=interval))
+    assert (plain["files"], plain["window"]) == (None, {"start": "2026-04-01T00:00:00+00:00", "end": NOON.isoformat()})
+    given = resolve("demo", "transactions", context({"files": "s3://shop/*.csv"}, interval))
+    assert (given["files"], given["window"]) == ("s3://shop/*.csv", None)
+    both = resolve("demo", "transactions", context({"files": "s3://shop/*.csv", **window}, interval))
+    assert both["window"] == {"start": "2026-01-01T00:00:00+00:00", "end": "2026-02-01T00:00:00+00:00"}
+    assert resolve("demo", "transactions", context({"files": "/history.csv"}))["window"] is None
+
+
+def test_a_publisher_of_files_needs_no_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, staging: Path) -> None:
+    for name, source in (("files", 'files: "/data/*.csv"'), ("none", "")):
+        section = f"past_transactions: {{{source}}}" if source else ""
+        (tmp_path / f"{name}.yaml").write_text(
+            "audience: {connection: c, sql: SELECT 1}\nbatch: {link: 'https://example.com/b.xml'}\n"
+            f"luigisbox: {{connection: {name}}}\ndeliveries: [{{name: ready, kind: asset}}]\n{section}\n"
+        )
+    monkeypatch.setenv("PUBLISHERS_DIR", str(tmp_path))
+    assert resolve("files", "transactions", context())["window"] is None
+    with pytest.raises(ConfigError, match="publisher none: past_transactions is missing"):
+        resolve("none", "transactions", context())
