@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from include.sandbox.advisable.answers import answer_http_error, answer_invalid, answer_refusal
 from include.sandbox.advisable.database import InteractionsDatabase, add, delete, rename, transfer
-from include.sandbox.advisable.interactions import TYPES, Row, Text, read_interaction
+from include.sandbox.advisable.interactions import LATEST, TYPES, Row, Text, read_interaction
 from include.sandbox.answers import ClientGone, Refused, answer_nobody
 from include.sandbox.bodies import body_of
 from include.sandbox.settings import Settings
@@ -37,7 +37,7 @@ class Narrowed(BaseModel):
 
     item_id: Text | None = None
     user_id: Text | None = None
-    timestamp: int | None = None
+    timestamp: Annotated[int, Field(ge=0, lt=LATEST)] | None = None
 
 
 class NewId(BaseModel):

@@ -45,7 +45,7 @@ class Page(Filters):
     """A page of them."""
 
     limit: int = Field(100, ge=1, le=1_000)
-    offset: int = Field(0, ge=0)
+    offset: int = Field(0, ge=0, le=10**12)
     sort: list[Annotated[str, Field(pattern=_SORT)]] = []
 
     @property
