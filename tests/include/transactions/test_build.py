@@ -14,33 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.errors import BadInput
-from include.extract import write_rows
-from include.publishers.senders import Transactions
 from include.staging import read_json
 from include.transactions.build import COLUMNS, build_transactions
-
-
-def stage(run: Path, rows: list[tuple[Any, ...]], part: int = 0) -> None:
-    write_rows([rows], COLUMNS, COLUMNS[:2], COLUMNS[2:], run / "raw", part)
-
-
-def build(run: Path, *rows: tuple[Any, ...], **values: Any) -> dict[str, Any]:
-    stage(run, list(rows))
-    return build_transactions(
-        run, Transactions(connection="w", sql="SELECT 1", **{"refuse_reject_percent": 100, **values})
-    )
-
-
-def contents(run: Path) -> list[bytes]:
-    return [path.read_bytes() for path in sorted((run / "chunks").iterdir())]
-
-
-def uploaded(run: Path) -> list[dict[str, str]]:
-    return [json.loads(line) for line in b"".join(contents(run)).splitlines()]
-
-
-def rejects(run: Path) -> list[tuple[Any, ...]]:
-    return [tuple(row.values()) for row in pq.read_table(run / "rejects.parquet").to_pylist()]
+from tests.include.transactions.shop import build, contents, rejects, rules, stage, uploaded
 
 
 @pytest.mark.parametrize(
@@ -72,7 +48,7 @@ def rejects(run: Path) -> list[tuple[Any, ...]]:
 def test_each_reason(tmp_path: Path, row: tuple[Any, ...], reason: str) -> None:
     manifest = build(tmp_path, row, ("default", "default", "u", None))
     assert manifest["reasons"] == {reason: 1}
-    assert manifest["books"] == {"extracted": 2, "rejected": 1, "duplicates": 0, "uploaded": 1}
+    assert manifest["books"] == {"extracted": 2, "rejected": 1, "duplicates": 0, "elsewhere": 0, "uploaded": 1}
     shown = tuple("\\xff" if value == b"\xff" else value for value in row)
     assert rejects(tmp_path) == [(*shown[:2], shown[2] or None, shown[3], reason)]
 
@@ -118,7 +94,7 @@ def test_lines_have_the_documented_fields_in_their_order(tmp_path: Path) -> None
 def test_exact_duplicates_count_once(tmp_path: Path) -> None:
     same = [("s", "p", None, "2024-01-01"), ("s", "p", "", "2024-01-01T00:00:00Z"), ("s", "p", None, "2024-01-01")]
     manifest = build(tmp_path, *same, ("s", "p", "u", "2024-01-01"), ("s", "p", None, None), ("s", "p", None, None))
-    assert manifest["books"] == {"extracted": 6, "rejected": 0, "duplicates": 3, "uploaded": 3}
+    assert manifest["books"] == {"extracted": 6, "rejected": 0, "duplicates": 3, "elsewhere": 0, "uploaded": 3}
 
 
 def test_a_session_of_two_users_is_refused_whole(tmp_path: Path) -> None:
@@ -168,6 +144,7 @@ def test_files_are_cut_between_sessions_below_the_size(tmp_path: Path) -> None:
             "chunks": [
                 {
                     "name": f"chunks/transactions-{number:05d}.json",
+                    "index": f"index/transactions-{number:05d}.parquet",
                     "rows": content.count(b"\n"),
                     "sessions": len(sessions[number]),
                     "bytes": len(content),
@@ -175,7 +152,12 @@ def test_files_are_cut_between_sessions_below_the_size(tmp_path: Path) -> None:
                 }
                 for number, content in enumerate(files)
             ],
-            "books": {"extracted": len(rows), "rejected": 0, "duplicates": 0, "uploaded": len(rows)},
+            "books": {"extracted": len(rows), "rejected": 0, "duplicates": 0, "elsewhere": 0, "uploaded": len(rows)},
+            "elsewhere": 0,
+            "window": None,
+            "now": "2024-12-01T00:00:00.000000+00:00",
+            "first_day": None,
+            "last_day": None,
             "reasons": {},
         }
     )
@@ -204,9 +186,10 @@ def test_the_same_rows_in_any_order_and_parts_give_the_same_bytes(tmp_path: Path
     for run, parts in ((tmp_path / "one", 1), (tmp_path / "two", 3)):
         chance.shuffle(rows)
         for part in range(1, parts):
-            stage(run, rows[part::parts], part)
+            stage(run, rows[part::parts], rules(), part)
         build(run, *rows[0::parts], max_file_bytes=100_000)
         made.append([(run / name).read_bytes() for name in ("manifest.json", "rejects.parquet")] + contents(run))
+        made[-1] += [path.read_bytes() for path in sorted((run / "index").iterdir())]
     assert made[0] == made[1]
 
 
@@ -223,10 +206,10 @@ def test_an_extraction_that_broke_off_is_not_built(tmp_path: Path) -> None:
     build(tmp_path, ("s", "p", None, None))
     (tmp_path / "raw" / "part-00000.json").unlink()
     with pytest.raises(BadInput, match="a part is missing or was not read to its end"):
-        build_transactions(tmp_path, Transactions(connection="w", sql="SELECT 1"))
-    stage(tmp_path, [])
+        build_transactions(tmp_path, rules())
+    stage(tmp_path, [], rules())
     with pytest.raises(BadInput, match="a part is missing"):
-        build_transactions(tmp_path, Transactions(connection="w", sql="SELECT 1"), parts=2)
+        build_transactions(tmp_path, rules(), parts=2)
     assert not (tmp_path / "manifest.json").exists()
 
 
@@ -251,7 +234,7 @@ def test_the_books_balance_and_lines_parse_back(
 ) -> None:
     run = tmp_path_factory.mktemp("run")
     for part in range(1, parts):
-        stage(run, rows[part::parts], part)
+        stage(run, rows[part::parts], rules(), part)
     manifest = build(run, *rows[0::parts], format=kind, max_file_bytes=1000, max_id_bytes=2)
     books = manifest["books"]
     assert books["extracted"] == len(rows) == books["rejected"] + books["duplicates"] + books["uploaded"]
