@@ -79,14 +79,7 @@ def _groups(engine: duckdb.DuckDBPyConnection, drafts: Path) -> Iterator[list[Dr
 
 def _take(group: list[Draft], parts: PinParts, rejects: PinRejects) -> None:
     """Write the scope of a group, or refuse all of it; repetitions go to the rejects either way."""
-    seen: dict[tuple[str | None, str | None, str | None], Draft] = {}
-    for draft in group:
-        same = (draft.scope, draft.pin, draft.reason)
-        if draft.reason is None and same in seen:
-            rejects.add_draft(draft, DUPLICATE, f"repeats {seen[same].place}")
-        else:
-            seen[same if draft.reason is None else (str(draft.number), None, None)] = draft
-    kept = list(seen.values())
+    kept = group if len(group) == 1 else _without_repetitions(group, rejects)
     try:
         line = _line(kept)
     except Refused as error:
@@ -94,6 +87,26 @@ def _take(group: list[Draft], parts: PinParts, rejects: PinRejects) -> None:
             rejects.add_draft(draft, draft.reason or error.reason, draft.detail or str(error))
         return
     parts.add(line, kept)
+
+
+def _without_repetitions(group: list[Draft], rejects: PinRejects) -> list[Draft]:
+    seen: dict[tuple[str, str], Draft] = {}
+    kept = []
+    for draft in group:
+        same = None if draft.reason else (_canonical(draft.scope), _canonical(draft.pin))
+        if same is None:
+            kept.append(draft)
+        elif same in seen:
+            rejects.add_draft(draft, DUPLICATE, f"repeats {seen[same].place}")
+        else:
+            seen[same] = draft
+            kept.append(draft)
+    return kept
+
+
+def _canonical(text: str | None) -> str:
+    """The same text for the same content: the order of keys says nothing."""
+    return json.dumps(json.loads(text), sort_keys=True) if text and text.startswith("{") else ""
 
 
 def _line(drafts: list[Draft]) -> str:
@@ -106,7 +119,7 @@ def _line(drafts: list[Draft]) -> str:
             places = ", ".join(draft.place for draft in drafts[:5])
             raise Refused("scope_twice", f"one scope with different content in {places}; none of them is sent")
         return str(first.scope)
-    other = next((draft for draft in drafts if draft.scope != first.scope), None)
+    other = next((draft for draft in drafts if _canonical(draft.scope) != _canonical(first.scope)), None)
     if other:
         raise Refused("rows_disagree", f"{first.place} and {other.place} differ in tags or target_metadata")
     pins = [json.loads(draft.pin or "{}") for draft in drafts]
