@@ -136,12 +136,14 @@ class Calls:
                 error, lost = unknown, lost + 1
             if error is None:
                 break
-            items, there = self._look(items)
+            sent = items
+            items, there = self._look(sent)
             if isinstance(error, FateUnknown):
                 self._after_loss(items, error, lost)
             else:
-                items, bad = self._after_refusal(items, error, there)
-                refused = refused or bad
+                bad = self._at_fault(sent, items, error, there)
+                refused = refused or bool(items)
+                items = self._after_refusal(items, bad, error)
             self._left -= 1
         return self._skip_bad or not refused
 
@@ -172,17 +174,22 @@ class Calls:
             status=error.status,
         ) from error
 
-    def _after_refusal(self, items: list[Item], error: VendorError, there: Scopes) -> tuple[list[Item], bool]:
-        """Note which lines are at fault, as far as that can be known; gives what may be sent again, and if any are."""
-        bad = [item for item in items if item.key in there] if isinstance(error, Conflict) else []
-        bad = bad or named(items, error.details)
+    def _at_fault(self, sent: list[Item], left: list[Item], error: VendorError, there: Scopes) -> list[Item]:
+        """Which of the lines that are left are at fault, as far as that can be known; an answer counts those sent."""
+        if isinstance(error, Conflict) and (found := [item for item in left if item.key in there]):
+            return found
+        guess = {item.number for item in named(sent, error.details)}
+        return [item for item in left if item.number in guess]
+
+    def _after_refusal(self, items: list[Item], bad: list[Item], error: VendorError) -> list[Item]:
+        """Note what became of the lines of a refused call; gives what may be sent again."""
         self._note(bad, _outcome_of(error), str(error))
         rest = _without(items, bad)
         if bad and self._skip_bad and self._left > 0:
-            return rest, True
+            return rest
         outcome: Outcome = "not_sent" if bad else "unknown"
         self._note(rest, outcome, f"{_WITH_OTHERS if bad else _CANNOT_KNOW} {error}")
-        return [], bool(items)
+        return []
 
 
 _WITH_OTHERS = "Refused together with the lines at fault."
