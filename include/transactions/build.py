@@ -11,7 +11,6 @@ than a file), ``session_of_two_users``, and ``session_too_old``: even its last p
 ``max_age_weeks``, so that a session never shrinks as time goes by. A quantity of 3 is one row, as any other.
 """
 
-import hashlib
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
@@ -35,9 +34,9 @@ from include.publishers.senders import TRANSACTION_COLUMNS, Transactions
 from include.raw import Raw, read_raw
 from include.rules import FLOAT_PRINTED, count_floats, floats_are_a_mishap, mark
 from include.staging import MANIFEST, utc_text, write_json
-from include.transactions.index import KEY_BYTES, IndexFiles
+from include.transactions.index import IndexFiles
 from include.transactions.rows import reasons_of, refused_rows, shown, sorted_rows
-from include.transactions.sessions import Rows, Sessions, whole_sessions
+from include.transactions.sessions import Giants, Rows, Sessions, whole_sessions
 from include.transactions.windows import Belonging, Window, microsecond, microseconds, window_of
 
 log = logging.getLogger(__name__)
@@ -45,7 +44,6 @@ log = logging.getLogger(__name__)
 COLUMNS = TRANSACTION_COLUMNS[:4]
 _IDS = COLUMNS[:3]
 _ASKED_FOR = ("not_a_purchase", "cancelled", "session_too_old")
-_MOST_TOLD = 20
 
 
 def build_transactions(
@@ -85,7 +83,7 @@ def build_transactions(
         floats = frozenset(column for column in built.floats if floats_are_a_mishap(engine, column, raw.parts))
         if floats:
             built = _pass(engine, raw, job, floats)
-    built.tell()
+    built.giants.tell()
     _refuse_too_many(built.figures, job)
     of_run = {"window": job.window and job.window.told(), "now": utc_text(job.now)}
     manifest = {"kind": "transactions", "format": settings.format, "complete": True, **of_run, **built.figures}
@@ -116,26 +114,15 @@ class _Built:
     elsewhere: int = 0
     floats: set[str] = field(default_factory=set)
     """The columns in which values look like printed floats."""
-    giants: dict[str, int] = field(default_factory=dict)
-    """Bytes of sessions larger than a file, by the beginning of their key."""
+    giants: Giants = field(default_factory=Giants)
     moments: list[pa.Scalar] = field(default_factory=list)
     """The first and the last one that were written."""
     figures: dict[str, Any] = field(default_factory=dict)
-
-    def note_giant(self, session: str, size: int) -> None:
-        key = hashlib.blake2b(session.encode(), digest_size=KEY_BYTES).hexdigest()[:12]
-        if key in self.giants or len(self.giants) <= _MOST_TOLD:
-            self.giants[key] = self.giants.get(key, 0) + size
 
     def note_moments(self, moments: pa.Array) -> None:
         found = pc.min_max(moments)
         known = [*self.moments, *(found[end] for end in ("min", "max") if found[end].is_valid)]
         self.moments = [min(known, key=_number), max(known, key=_number)] if known else []
-
-    def tell(self) -> None:
-        """Say which sessions are too large."""
-        for key, size in list(self.giants.items())[:_MOST_TOLD]:
-            log.warning("session %s… has %s bytes, more than a file may have: its rows are rejected", key, f"{size:,}")
 
 
 def _number(moment: pa.Scalar) -> int:
@@ -180,7 +167,7 @@ def _write(rows: Rows, too_large: bool, job: _Job, built: _Built, files: LinesFi
     columns: Columns = dict(zip(names, shown_rows, strict=True))
     lines = lines_of(job.settings.format)(columns)
     if too_large:
-        built.note_giant(rows[0][0].as_py(), len(text_bytes(lines)))
+        built.giants.add(rows[0][0].as_py(), len(text_bytes(lines)))
         reasons = pa.repeat("session_too_large", len(lines))
         built.rejects.add([*shown_rows, pa.nulls(len(lines), pa.large_string())], reasons)
         return
@@ -188,7 +175,7 @@ def _write(rows: Rows, too_large: bool, job: _Job, built: _Built, files: LinesFi
     reasons = sessions.refused(most_bytes, job.oldest())
     if reasons is not None:
         for session, size in sessions.larger_than(most_bytes):
-            built.note_giant(session, size)
+            built.giants.add(session, size)
         built.rejects.sift([*shown_rows, pa.nulls(len(lines), pa.large_string())], reasons)
         kept = pc.is_null(reasons)
         rows = [column.filter(kept) for column in rows]

@@ -3,6 +3,7 @@
 Products of one session are learned together, so a session lies in one batch here and in one file later.
 """
 
+import logging
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -19,6 +20,9 @@ from include.transactions.windows import NEVER, Mask, microseconds
 Rows = list[pa.Array]  # session_id, identity, user_id as large_string, and the moment in UTC
 Places = npt.NDArray[np.int64]
 _DAY = 86_400_000_000
+_MOST_TOLD = 20
+
+log = logging.getLogger(__name__)
 
 
 def whole_sessions(batches: Iterable[Rows], most_bytes: int) -> Iterator[tuple[Rows, bool]]:
@@ -157,6 +161,31 @@ class Sessions:
             differs = pc.not_equal(users[1:], users[:-1]).to_numpy(zero_copy_only=False)
             found[sessions[1:][differs & (sessions[1:] == sessions[:-1])]] = True
         return found
+
+
+class Giants:
+    """Sessions larger than a file: each is told of once, by its hash; the most by their number alone."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[str, int] = {}
+        self._last = ""
+        self._others = 0
+
+    def add(self, session: str, size: int) -> None:
+        """Note bytes of a session; pieces of one session come one after the other."""
+        key = keys_of(pa.array([session]))[0].as_py().hex()[:12]
+        if key in self._sizes or len(self._sizes) < _MOST_TOLD - 1:
+            self._sizes[key] = self._sizes.get(key, 0) + size
+        elif key != self._last:
+            self._others += 1
+        self._last = key
+
+    def tell(self) -> None:
+        """Log them."""
+        for key, size in self._sizes.items():
+            log.warning("session %s… has %s bytes, more than a file may have: its rows are rejected", key, f"{size:,}")
+        if self._others:
+            log.warning("%s more sessions are larger than a file: their rows are rejected", f"{self._others:,}")
 
 
 def canonical(identities: pa.Array, users: pa.Array, times: pa.Array) -> pa.Array:

@@ -27,11 +27,11 @@ def stage(run: Path, rows: list[tuple[Any, ...]], settings: Transactions, part: 
     write_rows([rows], columns or COLUMNS, required, optional, run / "raw", part)
 
 
-def build(run: Path, *rows: tuple[Any, ...], columns: tuple[str, ...] = (), **values: Any) -> dict[str, Any]:
-    """Stage and build; ``window`` and ``now`` are the run's, other values are settings."""
+def build(run: Path, *rows: tuple[Any, ...], names: tuple[str, ...] = (), **values: Any) -> dict[str, Any]:
+    """Stage rows of the columns named and build; ``window`` and ``now`` are the run's, others settings."""
     window, now = values.pop("window", None), values.pop("now", NOW)
     settings = rules(**values)
-    stage(run, list(rows), settings, 0, *columns)
+    stage(run, list(rows), settings, 0, *names)
     return build_transactions(run, settings, window, now=now)
 
 
