@@ -1,7 +1,7 @@
 """The ledger in Postgres: for workers on many machines."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from include.ledger.database import SCHEMA, tables
 from include.ledger.entries import Busy, Unusable
+from include.ledger.index import columns
 from include.ledger.ledger import Ledger
 from include.ledger.turns import wait_for_turn
 
@@ -66,9 +67,7 @@ class PostgresDatabase:
                     self._begin(cursor)
                     connection.commit()
                     self._ready = True
-                isolation = "READ COMMITTED READ WRITE" if write else "REPEATABLE READ READ ONLY"
-                cursor.execute(f"SET TRANSACTION ISOLATION LEVEL {isolation}")
-                self._set_limits(cursor)
+                self._set_up(cursor, "READ COMMITTED READ WRITE" if write else "REPEATABLE READ READ ONLY")
                 yield PostgresWork(cursor)
                 connection.commit()
 
@@ -95,7 +94,9 @@ class PostgresDatabase:
                 wait_for_turn(book, take, holder, wait_seconds)
                 yield
 
-    def _set_limits(self, cursor: Any) -> None:
+    def _set_up(self, cursor: Any, kind: str) -> None:
+        """The transaction's kind and limits, whatever the defaults of the server and the user are."""
+        cursor.execute(f"SET TRANSACTION ISOLATION LEVEL {kind}")
         cursor.execute("SELECT set_config('lock_timeout', %s, true)", (f"{int(self._wait * 1000)}ms",))
         cursor.execute(
             "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
@@ -107,7 +108,7 @@ class PostgresDatabase:
         Raises:
             Unusable: there are tables of another version.
         """
-        self._set_limits(cursor)
+        self._set_up(cursor, "READ COMMITTED READ WRITE")
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_lock_key("", "making the tables"),))
         cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (f"{PREFIX}version",))
         if not cursor.fetchone()[0]:
@@ -148,14 +149,14 @@ class PostgresWork:
         statement = _translated(statement)
         if piece is not None:
             statement = _LOADED + statement
-            keys = ",".join(f'"\\\\x{key.hex()}"' for key in piece["key"].to_pylist())
-            place, content, day = (_array(piece[name].to_pylist()) for name in ("place", "content", "day"))
-            values = (place, f"{{{keys}}}", content, day, *values)
+            place, keys, content, day = columns(piece)
+            spelled = ",".join(f'"\\\\x{key.hex()}"' for key in keys)
+            values = (_array(place), f"{{{spelled}}}", _array(content), _array(day), *values)
         self._cursor.execute(statement, values)
         return self._cursor
 
 
-def _array(values: list[int | None]) -> str:
+def _array(values: Sequence[int | None]) -> str:
     """Numbers as Postgres spells an array: as a text they go the same way through every driver."""
     return f"{{{','.join('NULL' if value is None else str(value) for value in values)}}}"
 

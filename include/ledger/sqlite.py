@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from include.ledger.database import SCHEMA, tables
 from include.ledger.entries import Busy, Unusable
+from include.ledger.index import columns
 from include.ledger.ledger import Ledger
 from include.ledger.turns import wait_for_turn
 from include.staging import slug, utc_text
@@ -84,6 +85,7 @@ class SqliteDatabase:
                 self._begin(database)
             database.execute("PRAGMA synchronous = FULL")
             database.execute("PRAGMA cache_size = -65536")
+            database.execute("PRAGMA temp_store = MEMORY")
             database.execute("PRAGMA journal_size_limit = 67108864")
             yield database
 
@@ -156,11 +158,10 @@ class SqliteWork:
 
     def _load(self, piece: pa.Table) -> None:
         self._database.execute(
-            "CREATE TEMP TABLE IF NOT EXISTS loaded (place INTEGER PRIMARY KEY, key BLOB, content INTEGER, day INTEGER)"
+            "CREATE TEMP TABLE IF NOT EXISTS loaded (place INTEGER, key BLOB, content INTEGER, day INTEGER)"
         )
         self._database.execute("DELETE FROM loaded")
-        columns = [piece[name].to_pylist() for name in ("place", "key", "content", "day")]
-        self._database.executemany("INSERT INTO loaded VALUES (?, ?, ?, ?)", zip(*columns, strict=True))
+        self._database.executemany("INSERT INTO loaded VALUES (?, ?, ?, ?)", zip(*columns(piece), strict=True))
 
 
 def _locked(descriptor: int) -> bool:

@@ -29,7 +29,7 @@ _ENTER = """
 """
 _TAKE = """
     INSERT INTO @units (book, key, content, file, day)
-    SELECT ?, l.key, l.content, ?, l.day FROM loaded l WHERE true ORDER BY l.key ON CONFLICT DO NOTHING
+    SELECT ?, l.key, l.content, ?, l.day FROM loaded l WHERE true ON CONFLICT DO NOTHING
 """
 _MOVE = "UPDATE @units SET file = ? WHERE book = ? AND key IN (SELECT key FROM loaded) AND file = ?"
 _RELEASE = "DELETE FROM @units WHERE book = ? AND key IN (SELECT key FROM loaded) AND file = ?"

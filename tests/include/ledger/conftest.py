@@ -59,7 +59,7 @@ def ledger(place: Place) -> Ledger:
 
 @pytest.fixture(scope="session")
 def processes() -> ForkServerContext:
-    """Starts processes fast: the modules are imported once, in a server that forks."""
+    """Starts processes fast: the modules, and what runs the tests, are imported once, in a server that forks."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.include.ledger.workers", "psycopg", "psycopg2"])
+    context.set_forkserver_preload(["pytest", "tests.include.ledger.workers", "psycopg", "psycopg2"])
     return context

@@ -3,6 +3,7 @@
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -251,14 +252,23 @@ def test_unsettled_says_what_to_do(ledger: Ledger) -> None:
 
 def test_a_long_index_is_compared_in_its_own_order(ledger: Ledger, tmp_path: Path) -> None:
     """Longer than what is sorted in memory, so it goes through the engine."""
-    index = index_of(range(210_000))
-    path = tmp_path / "index.parquet"
+    number, path = 210_000, tmp_path / "index.parquet"
+    keys = np.random.default_rng(7).permutation(number).astype(">u8").repeat(2).tobytes()
+    columns = [
+        np.ones(number, np.int64),
+        np.full(number, 2, np.int32),
+        np.full(number, 200),
+        np.full(number, 1, np.int32),
+    ]
+    key = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), number, [None, pa.py_buffer(keys)])
+    index = pa.table([key, *columns], names=["key", "content", "rows", "bytes", "day"])
     pq.write_table(index, path)
-    claim(ledger, [7, 150_000, 209_999], "a")
-    claim(ledger, [8], "b", content=5)
-    ledger.settle(BOOK, sha256("b"), "confirmed", "me", "")
+    sent, unsettled = index.take([8]), index.take([150_000, 7, 209_999])
+    ledger.claim(BOOK, note_of(sent, "sent"), sent.set_column(1, "content", pa.array([5])), "me")
+    ledger.settle(BOOK, sha256("sent"), "confirmed", "me", "")
+    ledger.claim(BOOK, note_of(unsettled), unsettled, "me")
     compared = ledger.compare(BOOK, path)
     found = {place: code for place, code in enumerate(compared.codes.to_pylist()) if code != NEW}
     assert found == {7: UNKNOWN, 8: CHANGED, 150_000: UNKNOWN, 209_999: UNKNOWN}
-    assert compared.counts[NEW].rows == 2 * (210_000 - 4)
+    assert compared.counts[NEW].rows == 2 * (number - 4)
     assert [entry.name for entry in tmp_path.iterdir() if "sort" in entry.name] == []

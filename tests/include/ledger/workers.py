@@ -111,7 +111,7 @@ def stay_after_the_claim(place: Place, told: Connection) -> None:
 def claim_many(place: Place, told: Connection, index: str) -> None:
     """A claim long enough to be killed at any moment of it."""
     ledger = open_ledger(place)
-    units = 40_000
+    units = 20_000
     told.send("begins")
     ledger.claim(BOOK, FileNote(sha256("killed"), "file:///x", units, 2 * units, 1, "run-1"), Path(index), "killed")
     told.send("ended")
