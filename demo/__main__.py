@@ -1,7 +1,8 @@
 """The main job on real data: ``python -m demo``. Warehouse → sandbox → Airflow → backfill → campaigns → deliveries.
 
 Every step is what a shop would do: a backfill of the year's purchases, a campaign triggered through Airflow's REST API,
-and a second newsletter (``demo.klaviyo``), whose campaign is scheduled in Klaviyo and starts its run by itself.
+and a second newsletter (``demo.klaviyo``), whose campaign is scheduled in Klaviyo and starts its run by itself. What
+else is sent (``demo.senders``): December once more, pins, and interactions.
 The outputs and ``summary.json`` lie in ``build/demo``. The exit code is 0 only if every step and every sum held.
 """
 
@@ -21,7 +22,7 @@ from zoneinfo import ZoneInfo
 
 import requests
 
-from demo import klaviyo, warehouse
+from demo import klaviyo, senders, warehouse
 from demo.airflow import DONE, Api, environment, prepare_database, wait_until
 from demo.processes import DemoError, free_port, started
 from demo.progress import Progress
@@ -37,6 +38,8 @@ DAGS = {
     "campaign",
     klaviyo.HISTORY,
     klaviyo.WATCHER,
+    *(dag for dag, _, _ in senders.RUNS),
+    "settle_upload",
 }
 TODAY = "2018-01-01"
 """The day after the data's year: the sandbox recommends to those who bought in the six months before."""
@@ -73,6 +76,7 @@ def world(folder: Path, progress: Progress) -> Iterator[World]:
         other = _sandbox(stack, folder / "sandbox-klaviyo", klaviyo_port, klaviyo.TRACKER)
         progress.step(f"sandbox of a second tracker, and of Klaviyo with {profiles:,} profiles, at {other}")
         connections = _connections(folder, sandbox_port) | klaviyo.connections(klaviyo_port)
+        connections |= senders.connection(sandbox_port)
         settings = environment(folder / "airflow", airflow_port, folder / "staging", connections)
         prepare_database(folder / "airflow")
         log = folder / "airflow.log"
@@ -86,6 +90,7 @@ def world(folder: Path, progress: Progress) -> Iterator[World]:
         wait_until(f"the DAGs (see {log})", lambda: airflow.dags() >= DAGS, 120)
         airflow.add_pool("luigisbox", 1, "Uploads to Luigi's Box, one at a time")
         airflow.add_pool("klaviyo", 2, "Klaviyo: all share the account's quota")
+        airflow.add_pool("advisable", 1, "Interactions, one sender at a time")
         progress.step(f"Airflow at {airflow.url}: scheduler, triggerer and LocalExecutor are healthy")
         try:
             yield World(folder, airflow, sandbox, other, progress, shop)
@@ -151,6 +156,15 @@ def send_history(world: World, months: int) -> None:
     )
 
 
+def send_the_rest(world: World) -> None:
+    """December once more, the pins, and a day's interactions."""
+    began = time.monotonic()
+    senders.trigger(world.airflow, SHOP_ZONE)
+    world.progress.show("December once more, pins, interactions")
+    wait_until("the other senders", senders.finished(world.airflow, world.folder / "airflow" / "logs"), 300)
+    world.progress.step(f"December once more, pins, interactions: {time.monotonic() - began:.0f} s")
+
+
 def send_campaigns(world: World) -> dict[str, set[tuple[str, str]]]:
     """Trigger campaign 13 and schedule a newsletter in Klaviyo; watch the two runs.
 
@@ -203,15 +217,19 @@ def run(folder: Path, months: int = 12, stay: bool = False) -> dict[str, Any]:
     progress = Progress()
     with world(folder, progress) as running:
         send_history(running, months)
+        send_the_rest(running)
         seen = send_campaigns(running)
         figures = summary(running.airflow, CAMPAIGN_RUN, running.sandbox, running.shop, seen[CAMPAIGN_RUN], folder)
         figures["klaviyo"] = klaviyo.figures(running.airflow, running.klaviyo, seen, folder)
+        figures["senders"] = senders.figures(running.airflow, running.sandbox, folder)
         figures["seconds"] = round(progress.seconds, 1)
         check(figures)
         klaviyo.check(figures["klaviyo"])
+        senders.check(figures["senders"], figures["history"])
         write(folder / "summary.json", figures)
         print(table(figures, folder))
         print(klaviyo.table(figures["klaviyo"]))
+        print(senders.table(figures["senders"]))
         if stay:
             _stay(running)
     return figures

@@ -144,10 +144,10 @@ class Api:
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
         return list(self.call("GET", path, params={"limit": 500})["task_instances"])
 
-    def result(self, dag_id: str, run_id: str, task_id: str) -> Any:
-        """What a task returned."""
+    def result(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> Any:
+        """What a task returned; of a mapped one, at a place."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
-        return self.call("GET", path)["value"]
+        return self.call("GET", path, params={"map_index": map_index})["value"]
 
 
 def wait_until(what: str, ready: Callable[[], bool], seconds: float, pause: float = 0.5) -> None:

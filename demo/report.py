@@ -36,13 +36,14 @@ def summary(
     built, report = campaign("audience.build"), campaign("recommendations.report")
     runs = [run["dag_run_id"] for run in airflow.runs(HISTORY) if run["run_type"] == "backfill"]
     history = [airflow.result(HISTORY, run, "past_transactions.upload") for run in runs]
+    sent = [{**figures["sent"], "files": figures["files"], "bytes": figures["bytes"]} for figures in history]
     feed = report["deliveries"]["feed"]
     files = [path for path in (folder / "staging").rglob("*") if path.is_file() and not path.name.startswith(".")]
     return {
         "shop": shop,
         "history": {
             "runs": len(runs),
-            **{key: sum(figures[key] for figures in history) for key in ("files", "rows", "sessions", "bytes")},
+            **{key: sum(figures[key] for figures in sent) for key in ("files", "rows", "sessions", "bytes")},
         },
         "audience": {key: built[key] for key in ("extracted", "rejected", "duplicates", "uploaded", "reasons")},
         "batch": {key: report[key] for key in ("outcome", "personalised", "absent", "unexpected")},

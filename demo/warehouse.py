@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from include.staging import atomic_write
 VERSION = 2
 CAMPAIGN = 13
 BATCH_ROWS = 100_000
+INTERACTIONS_SINCE = datetime(2017, 12, 31, tzinfo=UTC)
+"""From here on purchases go to the second recommender too."""
 
 TABLES: dict[str, dict[str, str]] = {
     "transactions": {
@@ -78,7 +81,9 @@ PINS = 25
 
 _PINNED_PRODUCTS = f"""
 CREATE TABLE pinned_products AS
-    WITH recent AS (SELECT DISTINCT basket_id, product_id FROM transactions WHERE transaction_timestamp >= '2017-12-01'),
+    WITH recent AS (
+        SELECT DISTINCT basket_id, product_id FROM transactions WHERE transaction_timestamp >= '2017-12-01'
+    ),
     sales AS (SELECT product_id, COUNT(*) AS baskets FROM recent GROUP BY product_id),
     best AS (SELECT product_id FROM sales ORDER BY baskets DESC, product_id LIMIT {PINS}),
     pairs AS (
