@@ -76,6 +76,7 @@ def dags_of_files() -> list[str]:
     for each in sound_publishers():
         kinds = ["audience", "recommendations"]
         kinds += ["past_transactions"] if each.past_transactions else []
+        kinds += ["pins"] if each.pins else []
         kinds += ["campaign_watcher"] if each.campaigns else []
         found += [f"{kind}__{each.name}" for kind in kinds]
     return sorted(found)
