@@ -1,1 +1,1 @@
-"""Past purchases: building whole sessions into size-capped files, and the ledger of what was sent."""
+"""Past purchases: whole sessions in size-capped files; what was sent, on the command line."""

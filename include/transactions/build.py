@@ -13,7 +13,7 @@ than a file), ``session_of_two_users``, and ``session_too_old``: even its last p
 
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -28,21 +28,20 @@ from include.books import DUPLICATE, Rejects
 from include.engine import open_engine
 from include.errors import BadInput
 from include.files import LinesFiles
-from include.lines import Columns, lines_of, text_bytes
-from include.neighbours import same_as_before
+from include.lines import lines_of, text_bytes
 from include.publishers.senders import TRANSACTION_COLUMNS, Transactions
 from include.raw import Raw, read_raw
-from include.rules import FLOAT_PRINTED, count_floats, floats_are_a_mishap, mark
+from include.rules import floats_are_a_mishap
 from include.staging import MANIFEST, utc_text, write_json
 from include.transactions.index import IndexFiles
-from include.transactions.rows import reasons_of, refused_rows, shown, sorted_rows
+from include.transactions.rows import refused_rows, sorted_rows
 from include.transactions.sessions import Giants, Rows, Sessions, whole_sessions
-from include.transactions.windows import Belonging, Window, microsecond, microseconds, window_of
+from include.transactions.sieve import Sieve, as_rejects
+from include.transactions.windows import Window, microsecond, window_of
 
 log = logging.getLogger(__name__)
 
 COLUMNS = TRANSACTION_COLUMNS[:4]
-_IDS = COLUMNS[:3]
 _ASKED_FOR = ("not_a_purchase", "cancelled", "session_too_old")
 
 
@@ -80,10 +79,10 @@ def build_transactions(
     with open_engine(run / ".work") as engine:
         engine.execute("SET TimeZone = ?", [settings.time_zone])
         built = _pass(engine, raw, job, frozenset())
-        floats = frozenset(column for column in built.floats if floats_are_a_mishap(engine, column, raw.parts))
+        floats = frozenset(column for column in built.sieve.floats if floats_are_a_mishap(engine, column, raw.parts))
         if floats:
             built = _pass(engine, raw, job, floats)
-    built.giants.tell()
+    _warn(built, job)
     _refuse_too_many(built.figures, job)
     of_run = {"window": job.window and job.window.told(), "now": utc_text(job.now)}
     manifest = {"kind": "transactions", "format": settings.format, "complete": True, **of_run, **built.figures}
@@ -111,10 +110,10 @@ class _Built:
     """What one pass over the rows comes to."""
 
     rejects: Rejects
-    elsewhere: int = 0
-    floats: set[str] = field(default_factory=set)
-    """The columns in which values look like printed floats."""
+    sieve: Sieve
     giants: Giants = field(default_factory=Giants)
+    long: int = 0
+    """Sessions that last longer than the publisher says."""
     moments: list[pa.Scalar] = field(default_factory=list)
     """The first and the last one that were written."""
     figures: dict[str, Any] = field(default_factory=dict)
@@ -137,11 +136,12 @@ def _pass(engine: duckdb.DuckDBPyConnection, raw: Raw, job: _Job, drop_floats: f
     with ExitStack() as open_files:
         files = open_files.enter_context(LinesFiles(run / "chunks", "transactions", settings.format))
         index = open_files.enter_context(IndexFiles(run / "index", "transactions"))
-        built = _Built(open_files.enter_context(Rejects(run, TRANSACTION_COLUMNS)))
+        rejects = open_files.enter_context(Rejects(run, TRANSACTION_COLUMNS))
+        built = _Built(rejects, Sieve(rejects, job.window, settings.max_id_bytes, drop_floats))
         for refused, reasons, moments in refused_rows(engine, raw):
-            _refuse(built, job, refused, reasons, moments)
-        good = _good_rows(engine, raw, job, drop_floats, built)
-        for rows, too_large in whole_sessions(good, settings.max_file_bytes):
+            built.sieve.refuse(refused, reasons, moments)
+        accepted = built.sieve.accepted(sorted_rows(engine, raw, settings, job.now))
+        for rows, too_large in whole_sessions(accepted, settings.max_file_bytes):
             _write(rows, too_large, job, built, files, index)
     for entry, name in zip(files.entries, index.names, strict=True):
         entry["index"] = name
@@ -150,9 +150,9 @@ def _pass(engine: duckdb.DuckDBPyConnection, raw: Raw, job: _Job, drop_floats: f
         "sessions": 0,
         **files.whole,
         "chunks": files.entries,
-        "books": built.rejects.balance(raw.rows, files.whole["rows"], elsewhere=built.elsewhere),
-        "elsewhere": built.elsewhere,
-        "reasons": dict(sorted(built.rejects.counts.items())),
+        "books": rejects.balance(raw.rows, files.whole["rows"], elsewhere=built.sieve.elsewhere),
+        "elsewhere": built.sieve.elsewhere,
+        "reasons": dict(sorted(rejects.counts.items())),
         "first_day": days[0],
         "last_day": days[1],
     }
@@ -162,71 +162,40 @@ def _pass(engine: duckdb.DuckDBPyConnection, raw: Raw, job: _Job, drop_floats: f
 def _write(rows: Rows, too_large: bool, job: _Job, built: _Built, files: LinesFiles, index: IndexFiles) -> None:
     """Write the sessions that can be uploaded; the others go to the rejects."""
     most_bytes = job.settings.max_file_bytes
-    shown_rows = [*rows[:3], rows[3].cast(pa.large_string())]
+    times = rows[3].cast(pa.large_string())
     names = ("session_id", "identity", job.settings.user_field, "created_at")
-    columns: Columns = dict(zip(names, shown_rows, strict=True))
-    lines = lines_of(job.settings.format)(columns)
+    lines = lines_of(job.settings.format)(dict(zip(names, (*rows[:3], times), strict=True)))
     if too_large:
         built.giants.add(rows[0][0].as_py(), len(text_bytes(lines)))
-        reasons = pa.repeat("session_too_large", len(lines))
-        built.rejects.add([*shown_rows, pa.nulls(len(lines), pa.large_string())], reasons)
+        built.rejects.add(as_rejects(rows), pa.repeat("session_too_large", len(lines)))
         return
-    sessions = Sessions(rows, shown_rows[3], lines)
+    sessions = Sessions(rows, times, lines)
     reasons = sessions.refused(most_bytes, job.oldest())
     if reasons is not None:
         for session, size in sessions.larger_than(most_bytes):
             built.giants.add(session, size)
-        built.rejects.sift([*shown_rows, pa.nulls(len(lines), pa.large_string())], reasons)
+        built.rejects.sift(as_rejects(rows), reasons)
         kept = pc.is_null(reasons)
         rows = [column.filter(kept) for column in rows]
-        sessions = Sessions(rows, shown_rows[3].filter(kept), lines.filter(kept))
+        sessions = Sessions(rows, times.filter(kept), lines.filter(kept))
     built.note_moments(rows[3])
+    built.long += sessions.longer_than(timedelta(hours=job.settings.session_hours))
     sessions.write(files, index, most_bytes)
 
 
-def _good_rows(
-    engine: duckdb.DuckDBPyConnection, raw: Raw, job: _Job, drop_floats: frozenset[str], built: _Built
-) -> Iterator[Rows]:
-    """Sorted rows that are accepted and belong here, once each; the others are counted."""
-    belonging = Belonging(job.window) if job.window else None
-    before: list[pa.Scalar] = [pa.scalar(None)] * len(COLUMNS)
-    for batch in sorted_rows(engine, raw, job.settings, job.now):
-        reasons = reasons_of(batch, job.settings.max_id_bytes)
-        for name in sorted(drop_floats):
-            reasons = mark(reasons, pc.match_substring_regex(batch[name], FLOAT_PRINTED), "float_printed")
-        rows: Rows = batch.columns[:4]
-        if reasons is not None:
-            refused = pc.is_valid(reasons)
-            _refuse(built, job, shown(batch, refused), reasons.filter(refused), batch["moment"].filter(refused))
-            rows = [column.filter(pc.invert(refused)) for column in rows]
-        built.floats.update(name for name, column in zip(_IDS, rows, strict=False) if count_floats(column))
-        if belonging:
-            ours = pa.array(belonging.rows(rows[0], rows[3]))
-            built.elsewhere += len(ours) - ours.true_count
-            rows = [column.filter(ours) for column in rows]
-        if len(rows[0]):
-            repeated = [same_as_before(column, last) for column, last in zip(rows, before, strict=True)]
-            before = [column[-1] for column in rows]
-            duplicates = pc.and_(pc.and_(*repeated[:2]), pc.and_(*repeated[2:]))
-            yield _without(rows, duplicates, built.rejects)
-
-
-def _without(rows: Rows, duplicates: pa.Array, rejects: Rejects) -> Rows:
-    if not duplicates.true_count:
-        return rows
-    found = [column.filter(duplicates) for column in rows]
-    nothing = pa.nulls(len(found[0]), pa.large_string())
-    rejects.add([*found[:3], found[3].cast(pa.large_string()), nothing], pa.repeat(DUPLICATE, len(nothing)))
-    return [column.filter(pc.invert(duplicates)) for column in rows]
-
-
-def _refuse(built: _Built, job: _Job, rows: list[pa.Array], reasons: pa.Array, moments: pa.Array) -> None:
-    """Reject rows, but those that another run will reject."""
-    if job.window:
-        here = pa.array(job.window.holds(microseconds(moments)))
-        built.elsewhere += len(here) - here.true_count
-        rows, reasons = [column.filter(here) for column in rows], reasons.filter(here)
-    built.rejects.add(rows, reasons)
+def _warn(built: _Built, job: _Job) -> None:
+    """Say what may be a mistake of the publisher file."""
+    built.giants.tell()
+    views = built.figures["reasons"].get("not_a_purchase", 0)
+    if views and views == built.figures["books"]["extracted"] - built.sieve.elsewhere:
+        log.warning("past_transactions.keep matches none of %s rows; is it spelled as in the source?", f"{views:,}")
+    if job.window and built.long:
+        log.warning(
+            "%s sessions last longer than past_transactions.session_hours = %g: purchases so much later were perhaps "
+            "not read, and cannot be added once the session is sent; raise it if sessions are that long",
+            f"{built.long:,}",
+            job.settings.session_hours,
+        )
 
 
 def _refuse_too_many(figures: Mapping[str, Any], job: _Job) -> None:
@@ -234,10 +203,10 @@ def _refuse_too_many(figures: Mapping[str, Any], job: _Job) -> None:
     books, reasons = figures["books"], figures["reasons"]
     excluded = sum(reasons.get(reason, 0) for reason in _ASKED_FOR)
     judged, wrong = books["extracted"] - books["elsewhere"] - excluded, books["rejected"] - excluded
-    if reasons.get("not_a_purchase") and reasons["not_a_purchase"] == books["extracted"] - books["elsewhere"]:
-        log.warning("past_transactions.keep matches none of %s rows; is it spelled as the source spells?", excluded)
     if 100 * wrong > job.settings.refuse_reject_percent * judged:
-        told = ", ".join(f"{reason} {rows:,}" for reason, rows in reasons.items() if reason not in _ASKED_FOR)
+        told = ", ".join(
+            f"{reason} {rows:,}" for reason, rows in reasons.items() if reason not in (*_ASKED_FOR, DUPLICATE)
+        )
         raise BadInput(
             f"{wrong:,} of {judged:,} extracted rows were rejected ({told}), more than "
             f"past_transactions.refuse_reject_percent = {job.settings.refuse_reject_percent:g}. Nothing is uploaded. "

@@ -5,6 +5,7 @@ Products of one session are learned together, so a session lies in one batch her
 
 import logging
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -90,8 +91,8 @@ class Sessions:
         borders = np.append(self._begins, len(lines))
         self._rows = np.diff(borders)
         self._bytes = np.diff(text_borders(lines)[borders])
-        # Times are sorted, nulls last, so the last one there is of a session is its largest.
-        times = microseconds(rows[3])
+        times = microseconds(rows[3])  # sorted within a session, nulls last
+        self._first = times[self._begins]
         self._last = np.maximum.reduceat(times, self._begins) if len(times) else times
 
     def refused(self, most_bytes: int, oldest: int | None) -> pa.Array | None:
@@ -116,6 +117,10 @@ class Sessions:
         """Ids and bytes of the sessions that are larger."""
         for place in np.flatnonzero(self._bytes > most_bytes).tolist():
             yield self._columns[0][int(self._begins[place])].as_py(), int(self._bytes[place])
+
+    def longer_than(self, most: timedelta) -> int:
+        """How many sessions last longer."""
+        return int(np.count_nonzero(self._last - self._first > most // timedelta(microseconds=1)))
 
     def write(self, files: LinesFiles, index: IndexFiles, most_bytes: int) -> None:
         """Append the lines of all sessions, beginning another file before a session that no longer fits."""

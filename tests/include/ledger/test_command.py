@@ -16,7 +16,7 @@ SHA = sha256("a")
 PUBLISHER = """
 audience: {connection: warehouse, sql: SELECT 1}
 past_transactions: {connection: warehouse, sql: SELECT 1, max_age_weeks: AGE}
-batch: {link: /batches/1.xml, recommendation_types: {basic: 4}}
+batch: {link: "https://example.com/batch.xml", recommendation_types: {basic: 4}}
 deliveries: [{kind: feed, name: feed}]
 """
 
