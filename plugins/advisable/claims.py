@@ -82,6 +82,14 @@ class Claims:
             to_path(entry.uri).unlink(missing_ok=True)
         self.ledger.recover(self.book, self.by)
 
+    def tidy(self) -> None:
+        """Remove the files of what has been settled since."""
+        unsettled: tuple[State, ...] = ("sending", "unknown")
+        kept = {entry.sha256 for entry in self.ledger.entries(self.book, unsettled)}
+        for path in (self.run / CLAIMS).glob("*.parquet"):
+            if path.stem not in kept:
+                path.unlink()
+
     def was_unknown(self, group: Group, place: int) -> bool:
         """Whether nobody knew, at some time, what became of a unit."""
         try:

@@ -93,7 +93,8 @@ def _header(connection: ConnectionLike, key: str, default: str) -> str:
 
 
 def _batch_size(connection: ConnectionLike) -> int:
-    text = text_of(connection, "batch_size", str(BATCH_SIZE))
+    value = connection.extra_dejson.get("batch_size")
+    text = str(BATCH_SIZE if value in (None, "") else value).strip()
     if not re.fullmatch(r"[1-9][0-9]{0,5}", text):
         raise mistake(connection, "batch_size", f"came {text!r}, must be a number of purchases from 1 to 999999")
     return int(text)

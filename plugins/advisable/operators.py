@@ -49,7 +49,7 @@ class _SendOperator(BaseOperator):
 class SendInteractionsOperator(_SendOperator):
     """Send the interactions that ``include.interactions.build`` staged: purchases in batches, others one by one.
 
-    Returns ``{"sent", "already_sent", "refused", "unknown", "requests", "seconds"}``, counts of interactions.
+    Returns ``{"sent", "already_sent", "refused", "absent", "unknown", "requests", "seconds"}``, counts of interactions.
     Concurrency and pace are those of the publisher's file.
 
     Args:

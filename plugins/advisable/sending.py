@@ -58,7 +58,8 @@ def send_units(
         by: who sends, for the ledger.
 
     Returns:
-        ``sent``, ``already_sent``, ``refused`` and ``unknown`` units, ``requests`` and ``seconds``.
+        ``sent``, ``already_sent``, ``refused``, ``absent`` (transfers of users whom the vendor does not know) and
+        ``unknown`` units, ``requests`` and ``seconds``.
 
     Raises:
         Unsettled: of some units nobody knows whether they were stored. Of this very attempt: those after them were not
@@ -88,6 +89,7 @@ def send_units(
             claims, calls, "resend" if kind == TRANSFER else settings.on_unknown, kind == TRANSFER, tally
         )
         sending.send_all(chunks_of(run, kind, manifest))
+        claims.tidy()
     tally.check(at_the_end=True)
     tally.check_books()
     figures = tally.figures()

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from include.errors import BadInput, BooksDoNotBalance
+from vendor_http.errors import NotFound
 
 if TYPE_CHECKING:
     from advisable.calls import Fate
@@ -20,6 +21,7 @@ PROGRESS_SECONDS = 5.0
 HOPELESS = 20
 """When so many units are refused it is looked whether going on makes sense."""
 _TOGETHER = 1_000
+_DONE = ("confirmed", "refused", "absent")
 
 
 class Tally:
@@ -37,10 +39,14 @@ class Tally:
         self.new = 0
         """Units that were never sent when the attempt began."""
         self.counts: Counter[str] = Counter()
-        """Units by what became of them; ``already_sent`` and ``unsettled`` were so before."""
+        """Units by what became of them; ``already_sent`` and ``unsettled`` were so before.
+
+        ``absent`` are guests whom the vendor does not know: nothing is wrong with them, and nothing to transfer.
+        """
         self.requests = 0
         self._manifest = manifest
         self._percent = percent
+        self._transfers = manifest["kind"] == "transfers"
         self._path = run / REFUSED
         self._file = RowsFile(self._path, ("line", "reason"))
         self._rows: list[tuple[str, str]] = []
@@ -59,7 +65,8 @@ class Tally:
     def add(self, group: "Group", fates: Sequence["Fate"]) -> None:
         """Count a group; every few seconds say how far it is."""
         for line, fate in zip(group.lines, fates, strict=True):
-            self.counts[fate.outcome] += 1
+            absent = self._transfers and isinstance(fate.error, NotFound)
+            self.counts["absent" if absent else fate.outcome] += 1
             if fate.outcome == "refused":
                 self._reason = fate.reason
                 self._rows.append((line.decode(), fate.reason))
@@ -67,7 +74,7 @@ class Tally:
             self._flush()
         if time.monotonic() - self._told >= PROGRESS_SECONDS:
             self._told = time.monotonic()
-            done = self.counts["confirmed"] + self.counts["refused"]
+            done = sum(self.counts[name] for name in _DONE)
             speed = done / (self._told - self._started)
             log.info("%s of %s sent, %s of them refused, %.1f/s", done, self.new, self.counts["refused"], speed)
 
@@ -78,12 +85,16 @@ class Tally:
             BadInput: so it is.
         """
         refused, confirmed = self.counts["refused"], self.counts["confirmed"]
-        plain = at_the_end or refused >= HOPELESS
-        if plain and (100 * refused > self._percent * self.new or (refused >= HOPELESS and not confirmed)):
+        before = self.counts["already_sent"]
+        units = self.new + before + self.counts["unsettled"]
+        all_refused = refused + self.counts["absent"] >= HOPELESS and not confirmed + before
+        too_many = (at_the_end or refused >= HOPELESS) and 100 * refused > self._percent * units
+        if all_refused or too_many:
             raise BadInput(
-                f"{refused:,} of {self.new:,} units were refused by the vendor, {confirmed:,} were taken; allowed are "
-                f"interactions.refuse_reject_percent = {self._percent:g}. The last one: {self._reason} What was taken "
-                f"stays sent, once; see {self._path}, mend the source or the connection, and run again."
+                f"of {units:,} units {refused + self.counts['absent']:,} were refused by the vendor, "
+                f"{confirmed + before:,} taken; allowed are interactions.refuse_reject_percent = {self._percent:g}. "
+                f"The last one: {self._reason} What was taken stays sent, once; see {self._path}, mend the source or "
+                "the connection, and run again."
             )
 
     def check_books(self) -> None:
@@ -94,7 +105,7 @@ class Tally:
         """
         books = self._manifest["books"]
         before = {name: books[name] for name in ("rejected", "duplicates")}
-        after = {name: self.counts[name] for name in ("already_sent", "unsettled", "confirmed", "refused")}
+        after = {name: self.counts[name] for name in ("already_sent", "unsettled", *_DONE)}
         if sum(before.values()) + sum(after.values()) != books["extracted"]:
             raise BooksDoNotBalance(
                 f"{books['extracted']} rows were extracted, but {before | after} are another number. What was sent is "
@@ -108,6 +119,7 @@ class Tally:
             "sent": self.counts["confirmed"],
             "already_sent": self.counts["already_sent"],
             "refused": self.counts["refused"],
+            "absent": self.counts["absent"],
             "unknown": self.counts["unsettled"],
             "requests": self.requests,
             "seconds": round(time.monotonic() - self._started, 3),
@@ -116,7 +128,7 @@ class Tally:
     def table(self) -> str:
         """What became of all rows, as text."""
         books = self._manifest["books"]
-        done = sum(self.counts[name] for name in ("confirmed", "refused", "unknown"))
+        done = sum(self.counts[name] for name in (*_DONE, "unknown"))
         lines = {
             "extracted rows": books["extracted"],
             "rejected": books["rejected"],
@@ -124,6 +136,7 @@ class Tally:
             "sent before": self.counts["already_sent"],
             "sent now": self.counts["confirmed"],
             "refused by the vendor": self.counts["refused"],
+            "users not known to the vendor": self.counts["absent"],
             "of unknown fate": self.counts["unsettled"] + self.counts["unknown"],
             "not sent": self.new - done,
         }

@@ -6,6 +6,7 @@ import pytest
 from airflow.providers_manager import ProvidersManager
 from airflow.sdk.module_loading import import_string
 
+from advisable.connections import advisable_settings
 from klaviyo.connections import klaviyo_settings
 from luigisbox.connections import link_access, tracker_settings
 from provider_info import get_provider_info
@@ -60,11 +61,12 @@ class Recorder(dict[str, Any]):
         ("luigisbox_batch", link_access),
         ("klaviyo", klaviyo_settings),
         ("smartemailing", smartemailing_settings),
+        ("advisable", advisable_settings),
     ],
 )
 def test_the_form_offers_exactly_what_is_read(connection_type: str, read: Any) -> None:
     class Connection:
-        conn_id, host, schema, login, password, port = "x", None, None, "1-2", "key", None
+        conn_id, host, schema, login, password, port = "x", "https://example.com", None, "1-2", "key", None
         extra_dejson = Recorder()
 
     read(Connection())
