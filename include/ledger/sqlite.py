@@ -4,7 +4,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -72,7 +72,10 @@ class SqliteDatabase:
             handle.write(f"{by or 'somebody'}, process {os.getpid()}, since {utc_text(datetime.now(UTC))[:19]} UTC")
             handle.flush()
             try:
-                yield
+                with ExitStack() as kept:
+                    with self._words():
+                        kept.enter_context(self._open())  # while one is open, no transaction tidies up as the last
+                    yield  # outside the words: what the sender raises is not the database's
             finally:
                 handle.truncate(0)
                 fcntl.flock(handle, fcntl.LOCK_UN)  # not by closing alone: a forked child may still have it open

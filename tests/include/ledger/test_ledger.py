@@ -1,5 +1,6 @@
 """The ledger's meaning: states, claims, comparison, months, forgetting; the same on every database."""
 
+import sqlite3
 from datetime import date
 from pathlib import Path
 
@@ -228,6 +229,14 @@ def test_a_person_settles_by_the_beginning_of_the_hash(ledger: Ledger) -> None:
     assert (before.state, after.state, after.changed_by, after.note) == ("sending", "confirmed", "Jana", "seen")
     states = [(change.state, change.by) for change in ledger.history(BOOK, note.sha256)]
     assert states == [("sending", "me"), ("unknown", "Jana"), ("confirmed", "Jana")]
+
+
+def test_what_a_sender_raises_comes_through_as_it_is(ledger: Ledger) -> None:
+    for error in (ConnectionResetError("the vendor hung up"), sqlite3.OperationalError("database is locked")):
+        with pytest.raises(type(error), match=str(error)), ledger.one_sender(BOOK):
+            raise error
+    with ledger.one_sender(BOOK, wait_seconds=0):
+        assert ledger.recover(BOOK, "me") == []
 
 
 def test_books_may_have_any_name(ledger: Ledger) -> None:
