@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from include.publishers.base import ConnectionId, Name, OnUnknown, Percent, Section, Source, TimeZone
 
 ColumnName = Annotated[str, Field(min_length=1, max_length=200)]
-Patterns = dict[ColumnName, list[str]]
+Patterns = dict[ColumnName, Annotated[list[str], Field(min_length=1)]]
 TRANSACTION_COLUMNS = ("session_id", "identity", "user_id", "created_at", "quantity")
 INTERACTION_COLUMNS = (
     "user_id",
@@ -49,7 +49,9 @@ class Transactions(Source):
     session_hours: float = Field(24, ge=0, le=744, description="how long a session may last, at most")
     max_file_bytes: int = Field(1_000_000_000, ge=1_000, le=1_000_000_000, description="files are cut below this")
     max_id_bytes: int = Field(255, ge=1, le=65_535)
-    refuse_reject_percent: Percent = Field(20, description="more rejects among the extracted rows stop the run")
+    refuse_reject_percent: Percent = Field(
+        20, description="more rejects stop the run; what keep, drop and max_age_weeks exclude does not count"
+    )
     on_unknown: OnUnknown = Field("fail", description="what to do with a file of which nobody knows whether it arrived")
 
     @field_validator("columns")

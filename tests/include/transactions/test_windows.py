@@ -1,5 +1,6 @@
 """Which sessions belong to a run: whatever windows a shop's history is read in, each session is sent by one of them."""
 
+import logging
 import random
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -89,6 +90,16 @@ def test_floats_are_found_although_their_session_began_elsewhere(tmp_path: Path)
     rows = [("s", "17850.0", None, "2024-05-01 23:00:00"), ("s", "17851", None, "2024-05-02 01:00:00")]
     build(tmp_path, *rows, window=DAY)
     assert [line["identity"] for line in uploaded(tmp_path)] == ["17851"]
+
+
+def test_sessions_longer_than_told_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [("s", "1", None, "2024-05-02 10:00:00"), ("s", "2", None, "2024-05-02 12:00:00"), ("s", "3", None, None)]
+    with caplog.at_level(logging.WARNING):
+        build(tmp_path, *rows, window=DAY, session_hours=2)
+        build(tmp_path, *rows, session_hours=1)
+    assert not caplog.records
+    build(tmp_path, *rows, window=DAY, session_hours=1)
+    assert "1 sessions last longer than past_transactions.session_hours = 1" in caplog.text
 
 
 def test_limits_are_held_against_the_rows_of_the_run(tmp_path: Path) -> None:
