@@ -60,10 +60,6 @@ def runs(sandbox: Running, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     (home / "publishers").mkdir()
     (home / "publishers/shop.yaml").write_text(PUBLISHER)
     (home / "wanted.ndjson").write_text(line("tea", "lemon") + line("bread", "butter") + line("jam", "bread"))
-    (home / "more.csv").write_text(
-        "model,target_type,target_identity,pin_type,pin_criteria\n"
-        'mail,item,bread,item,\nmail,item,nuts,criteria,"{""brand"": [""x""]}"\n'
-    )
     with closing(sqlite3.connect(home / "shop.sqlite")) as connection, connection:
         connection.execute("CREATE TABLE companions (product TEXT, companion TEXT, place REAL, since TEXT)")
         connection.executemany("INSERT INTO companions VALUES (?, ?, ?, ?)", ROWS)
@@ -76,10 +72,8 @@ def runs(sandbox: Running, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     usual = {"files": None, "mode": None, "conflict_strategy": None, "dry_run": False}
     wishes = {  # all parameters each time: within one process, ``dag.test()`` keeps those of the run before
         "rows": {"logical_date": "2026-04-01T00:00:00+00:00"},
-        "again": {"conf": usual},
         "shown": {"conf": {**usual, **files, "dry_run": True}},
         "synced": {"conf": {**usual, **files}},
-        "table": {"conf": {**usual, "files": f"file://{home}/more*.csv"}},
     }
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("run_dags.py"))],
@@ -124,23 +118,11 @@ def test_rows_become_scopes_and_what_is_wrong_stays_behind(runs: dict[str, dict[
     assert pq.read_table(folder / "results.parquet")["outcome"].to_pylist() == ["applied"] * 5
 
 
-def test_a_second_run_under_raise_names_the_conflict(runs: dict[str, dict[str, Any]]) -> None:
-    assert runs["again"]["tasks"]["pins.build[-1]"] == "success"
-    assert runs["again"]["tasks"]["pins.send[-1]"] == "failed"
-    assert "of 5 scopes: conflict 5." in runs["rows"]["log"]
-
-
 def test_a_dry_run_shows_what_a_sync_then_does(runs: dict[str, dict[str, Any]], sandbox: Running) -> None:
     shown, synced = sent(runs["shown"]), sent(runs["synced"])
     figures = {"create": 1, "replace": 1, "unchanged": 1, "delete": 3}
     assert {name: shown[name] for name in figures} == figures
     assert (synced["applied"], synced["unchanged"], synced["deleted"]) == (2, 1, 3)
     assert "a dry run: nothing was changed" in runs["rows"]["log"]
-
-
-def test_a_table_in_a_file_is_rows_too(runs: dict[str, dict[str, Any]], sandbox: Running) -> None:
-    run = runs["table"]
-    assert run["tasks"]["pins.build[-1]"] == "failed"  # one of two rows is wrong, and 20 percent may be
-    assert "1 of 2 lines were rejected (missing_field 1)" in runs["rows"]["log"]
     there = {each["target_identity"] for each in requests.get(f"{sandbox.url}/_sandbox/pins").json()}
     assert there == {"tea", "bread", "jam"}
