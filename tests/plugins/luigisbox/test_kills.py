@@ -1,0 +1,46 @@
+"""Senders killed with signal 9 at every boundary, on both ledgers: in the end all has arrived, and nothing twice.
+
+The driver does the same some hundred times: ``python -m tests.plugins.luigisbox.kill_driver --kills 300``.
+"""
+
+import os
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from tests.plugins.luigisbox.kill_driver import Driver, database_of_its_own, driver
+
+POSTGRES = os.environ.get("TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres")
+SEED = int(os.environ.get("KILL_SEED", "11"))
+KILLS = 20
+"""On each ledger, one process at a time; more die in the backfills."""
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def ledger_place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield str(tmp_path_factory.mktemp("ledger") / "ledger.sqlite")
+        return
+    try:
+        psycopg.connect(POSTGRES, connect_timeout=2).close()
+    except psycopg.OperationalError as error:
+        pytest.skip(f"no Postgres to test on at TEST_POSTGRES: {error}")
+    with database_of_its_own(POSTGRES) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def killer(ledger_place: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
+    with driver(tmp_path_factory.mktemp("kills"), ledger_place, SEED) as made:
+        yield made
+
+
+def test_whatever_kills_a_sender_each_session_arrives_once(killer: Driver) -> None:
+    while killer.killed() < KILLS:
+        killer.one_by_one(killer.shop(3), KILLS - killer.killed())
+    assert len(killer.kills) > 4, killer.kills
+
+
+def test_overlapping_backfills_in_parallel_send_each_session_once(killer: Driver) -> None:
+    killer.backfill(killer.shop(4), 2)
