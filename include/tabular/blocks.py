@@ -7,7 +7,7 @@ from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ def blocks(path: Path, zipped: bool) -> Iterator[bytes]:
             block = _read(handle)
 
 
-def _open(path: Path, zipped: bool) -> IO[bytes]:
+def _open(path: Path, zipped: bool) -> BinaryIO | gzip.GzipFile:
     if not zipped:
         return path.open("rb")
     if not path.stat().st_size:
@@ -42,7 +42,7 @@ def _open(path: Path, zipped: bool) -> IO[bytes]:
     return gzip.open(path)
 
 
-def _read(handle: IO[bytes]) -> bytes:
+def _read(handle: BinaryIO | gzip.GzipFile) -> bytes:
     try:
         return handle.read(BLOCK)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:

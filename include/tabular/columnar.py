@@ -24,8 +24,8 @@ def read_parquet(path: Path, zipped: bool, part: Part) -> Iterator[None]:
     Raises:
         BadInput: it is not a whole Parquet file, a column is missing, or one holds what is no scalar.
     """
-    plain = _unzipped(path, part.workplace) if zipped else path
     try:
+        plain = _unzipped(path, part.workplace) if zipped else path
         with pq.ParquetFile(plain) as file:
             places = part.wanted.places(file.schema_arrow.names)
             wanted = {name: file.schema_arrow.field(place) for name, place in places.items() if place is not None}

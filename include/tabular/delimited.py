@@ -11,10 +11,12 @@ import pyarrow.csv as arrow_csv
 
 from include.errors import BadInput, BooksDoNotBalance
 from include.extract import choose
-from include.tabular.blocks import BLOCK, LINE_END, LONGEST_LINE, SHOWN, Overlong, Places, not_utf8, whole_lines
+from include.tabular.blocks import LINE_END, LONGEST_LINE, SHOWN, Overlong, Places, not_utf8, whole_lines
 from include.tabular.part import Part
 from include.tabular.records import Mask, Records, find_records
 
+_FIRST_BYTES = 2 * LONGEST_LINE  # looked at to learn the columns
+_LARGE = 8 * 1024 * 1024  # bytes looked at in one go
 _SMALL = 16 * 1024  # bytes looked at after a broken line; the next one may be near
 
 
@@ -50,7 +52,7 @@ class _Reader:
         self._width = 0
         self._rest = b""
         self._line = 1
-        self._window = BLOCK
+        self._window = _LARGE
         if len(self._mark) != 1:
             raise BadInput("the delimiter must be one ASCII character.")
 
@@ -80,8 +82,8 @@ class _Reader:
 
     def _read(self, data: bytes, last: bool) -> bytes:
         """Read what can be read of the data, and give back the rest; after the last there is none."""
-        at = 0 if self._width else self._begin(data)
-        while at < len(data):
+        at = 0 if self._width else self._begin(data, last)
+        while self._width and at < len(data):
             view = data[at : at + self._window]
             whole = at + len(view) == len(data)
             found = find_records(view, self._mark[0], self._width, whole)
@@ -92,7 +94,7 @@ class _Reader:
             elif not found.size and whole:
                 break
             else:
-                self._window = min(4 * self._window, BLOCK)
+                self._window = min(4 * self._window, _LARGE)
         return data[at:]
 
     def _take(self, view: bytes, found: Records) -> None:
@@ -155,15 +157,15 @@ class _Reader:
         elif line:
             self._part.refuse_lines([(self._line, line)])
 
-    def _begin(self, data: bytes) -> int:
+    def _begin(self, data: bytes, last: bool) -> int:
         """Find out the columns from the first record; gives the place where rows begin."""
-        found = find_records(data[:BLOCK], self._mark[0], None, whole=len(data) <= BLOCK)
+        found = find_records(data[:_FIRST_BYTES], self._mark[0], None, whole=len(data) <= _FIRST_BYTES)
         some = np.flatnonzero(~found.blank)
         if not len(some):
-            if found.size == len(data):
-                self._line += len(found.lines)
-                return len(data)
-            raise BadInput("its first line cannot be read: a quote in it is broken.")
+            if found.broken or (found.size < len(data) and (last or len(data) > LONGEST_LINE)):
+                raise BadInput("its first line cannot be read: a quote in it is broken.")
+            self._line += len(found.lines)
+            return found.size
         first = int(some[0])
         try:
             text = data[found.starts[first] : found.ends[first]].decode()

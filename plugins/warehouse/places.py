@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,9 @@ from urllib.parse import unquote
 from include.errors import BadInput, ConfigError
 
 if TYPE_CHECKING:
-    from airflow.sdk import ObjectStoragePath
+    from fsspec import AbstractFileSystem
+
+_COPIED_BYTES = 8 * 1024 * 1024
 
 
 @contextmanager
@@ -43,24 +45,19 @@ def _local(place: str) -> Iterator[tuple[str, Path]]:
     path = unquote(place.removeprefix("file://").removeprefix("localhost")) if place.startswith("file://") else place
     if not path.startswith("/"):
         raise ConfigError(f"{place}: give an absolute path, file:///absolute/path, or the URI of an object store.")
-    found = sorted(name for name in glob.glob(path.replace("[", "[[]"), include_hidden=True) if Path(name).is_file())
+    names = glob.glob(path.replace("[", "[[]"))  # noqa: PTH207  # a path of Path would have to be cut at its first *
+    found = sorted(name for name in names if Path(name).is_file())
     if not found:
         raise BadInput(_nothing(place))
     return ((name, Path(name)) for name in found)
 
 
 def _copies(place: str, workplace: Path) -> Iterator[tuple[str, Path]]:
-    found = _objects(place)
-    if not found:
-        raise BadInput(_nothing(place))
-    return _copied(found, workplace)
-
-
-def _objects(place: str) -> list[ObjectStoragePath]:
-    """The objects behind a URI, sorted.
+    """The objects behind a URI, each copied when its turn comes.
 
     Raises:
-        ConfigError: the store is unknown, its library is missing, or it refuses.
+        BadInput: there is no such object.
+        ConfigError: the store is unknown, or its library is missing.
     """
     from airflow.sdk import ObjectStoragePath
 
@@ -68,36 +65,41 @@ def _objects(place: str) -> list[ObjectStoragePath]:
     bucket, _, pattern = rest.partition("/")
     try:
         root = ObjectStoragePath(f"{scheme}://{bucket}/")
-        if "*" not in pattern and "?" not in pattern:
-            one = root / pattern
-            return [one] if one.is_file() else []
-        matching = root.fs.glob(root.path.rstrip("/") + "/" + pattern.replace("[", "[[]"))
-        inside = [str(name)[len(root.path.rstrip("/")) :].lstrip("/") for name in sorted(matching)]
-        return [path for path in (root / name for name in inside) if path.is_file()]
+        store = root.fs  # Airflow's, with the connection
     except (ImportError, ValueError) as error:
         raise ConfigError(
-            f"{place}: the object store cannot be used ({error}). Install the Airflow provider of {scheme}://, or "
-            "give another place."
+            f"{place}: the object store cannot be used ({error}). Install the Airflow provider that knows {scheme}://, "
+            "or give another place."
         ) from error
+    path = f"{root.path.rstrip('/')}/{pattern}"
+    found = sorted(store.glob(path.replace("[", "[[]"))) if set("*?") & set(pattern) else [path]
+    objects = [name for name in found if store.isfile(name)]
+    if not objects:
+        raise BadInput(_nothing(place))
+    return _copied(scheme, store, objects, workplace)
 
 
-def _copied(objects: list[ObjectStoragePath], workplace: Path) -> Iterator[tuple[str, Path]]:
-    for number, each in enumerate(objects):
-        workplace.mkdir(parents=True, exist_ok=True)
-        copy = workplace / f"{number:05d}-{each.name}"
-        with each.open("rb") as source, copy.open("wb") as target:
-            shutil.copyfileobj(source, target, 8 * 1024 * 1024)
-        size = each.stat().st_size
-        if size != copy.stat().st_size:
+def _copied(
+    scheme: str, store: AbstractFileSystem, objects: Sequence[str], workplace: Path
+) -> Iterator[tuple[str, Path]]:
+    workplace.mkdir(parents=True)
+    for number, name in enumerate(objects):
+        copy = workplace / f"{number:05d}{''.join(Path(name).suffixes[-2:])}"
+        shown = f"{scheme}://{name.lstrip('/')}"
+        size = store.info(name)["size"]
+        with store.open(name, "rb") as source, copy.open("wb") as target:
+            shutil.copyfileobj(source, target, _COPIED_BYTES)
+        if size is not None and size != copy.stat().st_size:
             raise BadInput(
-                f"{each}: of {size:,} bytes {copy.stat().st_size:,} came, or it is being written. Try again."
+                f"{shown}: {copy.stat().st_size:,} bytes came of {size:,}; it is being written, or was replaced. "
+                "Nothing was staged. Clear the task when it is whole."
             )
-        yield str(each), copy
+        yield shown, copy
         copy.unlink()
 
 
 def _nothing(place: str) -> str:
     return (
-        f"{place}: there is no such file. An empty answer is never taken for a day without rows, because a typing error "
-        "looks the same; a day without rows is a file without rows. Nothing was staged."
+        f"{place}: there is no such file. That is never taken for a day without rows, because a slip of the pen looks "
+        "the same; a day without rows is a file without rows. Nothing was staged."
     )
