@@ -21,7 +21,15 @@ from include.pins.compare import same
 from include.pins.results import Outcome, Results
 from include.pins.scopes import key
 from luigisbox.pins import PinClient, Strategy
-from vendor_http.errors import Conflict, FateUnknown, Invalid, VendorError
+from vendor_http.errors import (
+    Conflict,
+    FateUnknown,
+    Invalid,
+    PermanentError,
+    RateLimited,
+    ServerError,
+    VendorError,
+)
 
 Scopes = Mapping[bytes, Mapping[str, Any]]
 log = logging.getLogger(__name__)
@@ -74,28 +82,37 @@ class Calls:
         self._left = max_calls
         self._before = before
 
-    def send(self, items: Sequence[Item]) -> bool:
+    def send(self, items: Sequence[Item], *, begun: bool = False) -> bool:
         """Send one call; tells whether the next one may be sent.
 
+        Args:
+            items: its lines.
+            begun: an earlier try began to send them, and nobody knows how far it came.
+
         Raises:
-            FateUnknown: under ``raise``, nobody knows what became of some lines.
             VendorError: what is not about these lines: the key, the tracker, the size, the line to Luigi's Box.
         """
         if self._strategy == "raise":
-            return self._send_once(list(items))
+            return self._send_once(self._look(items)[0] if begun else list(items))
         error = self._try(items)
         if error is None:
             return True
         log.warning("%s Looking for the lines at fault.", error)
+        self._note(items, "unknown", f"{_WITH_OTHERS} The search for them did not come to its end. {error}")
         self._search(items, error, hints=True)
         return self._skip_bad
 
     def _try(self, items: Sequence[Item]) -> VendorError | None:
+        """Send these lines; gives the error if it is about them. Whatever else happens leaves them noted."""
         self.calls += 1
+        self._note(items, "unknown", "no answer came")
         try:
             self._client.bulk(b"".join(item.line + b"\n" for item in items), self._strategy)
         except (Invalid, Conflict) as error:
             return error
+        except (PermanentError, RateLimited) as error:
+            self._note(items, "not_sent", str(error))
+            raise
         self._note(items, "applied")
         return None
 
@@ -147,7 +164,7 @@ class Calls:
             self._left -= 1
         return self._skip_bad or not refused
 
-    def _look(self, items: list[Item]) -> tuple[list[Item], Scopes]:
+    def _look(self, items: Sequence[Item]) -> tuple[list[Item], Scopes]:
         """Note as applied what the export has since this run began; gives what is left, and what is there of it."""
         self.looks += 1
         keys, before = {item.key for item in items}, self._before()
@@ -155,7 +172,7 @@ class Calls:
         applied = [
             item for item in items if item.key not in before and item.key in there and same(there[item.key], item.scope)
         ]
-        self._note(applied, "applied", "found in the export after a call that failed")
+        self._note(applied, "applied", "found in the export after a call without an answer, or one that was refused")
         return _without(items, applied), there
 
     def _after_loss(self, items: list[Item], error: VendorError, lost: int) -> None:
@@ -168,9 +185,9 @@ class Calls:
             retry.sleep(min(retry.cap_seconds, retry.base_seconds * 2.0 ** (lost - 1)))
             return
         self._note(items, "unknown", str(error))
-        raise FateUnknown(
-            f"{error} {len(items):,} of its scopes are not in the export. Luigi's Box may still be at work on them: "
-            "look again later, then clear this task; what is there by then is not sent again.",
+        raise ServerError(  # to be tried again by Airflow, after its pause: the next try looks before it sends
+            f"{error} {len(items):,} of its scopes are not in the export. Luigi's Box may still be at work on them; "
+            "the next try of this task looks again, and does not send what is there by then.",
             status=error.status,
         ) from error
 

@@ -1,7 +1,7 @@
 """A run of pins: create all of them, or make what is there what is wanted; and what became of each line.
 
-``results.parquet`` is written whatever happens. What a call applied is noted beside it before the next one leaves, so
-that a task that is tried again, or cleared, sends only the others.
+``results.parquet`` is written whatever happens. Before a call leaves, and after it, a note beside it says which of its
+lines are applied, so that a task that is tried again, or cleared, sends only the others.
 """
 
 import json
@@ -129,11 +129,13 @@ class _Sending:
         if self._strategy == "raise" and self._manifest["scopes"]:
             self._there = self._before()
         for part in read_parts(self._run, self._manifest):
-            items = self._not_yet_applied(part)
+            begun = self._take_note(part)
+            items = [item for item in _items(part) if self.results.outcome(item.number) != "applied"]
             if not items:
                 continue
+            self._remember(part)
             try:
-                go_on = self._calls.send(items)
+                go_on = self._calls.send(items, begun=begun)
             finally:
                 self._remember(part)
             if not go_on:
@@ -180,6 +182,7 @@ class _Sending:
     def _replace(self, item: Item, number: str) -> bool:
         """Tells whether to go on."""
         self.results.replaces(item.number, number)
+        self.results.set([item.number], "unknown", "no answer came")
         try:
             self._client.replace(number, item.scope)
         except (Conflict, NotFound) as error:
@@ -206,6 +209,7 @@ class _Sending:
                 self._delete_one(number)
 
     def _delete_one(self, number: str) -> None:
+        self.results.deletion(number, "unknown", "no answer came")
         try:
             self._client.delete(number)
         except NotFound:
@@ -236,16 +240,14 @@ class _Sending:
             write_json(path, {"keys": sorted({key(scope).hex() for scope in self._client.export()})})
         return frozenset(map(bytes.fromhex, read_json(path)["keys"]))
 
-    def _not_yet_applied(self, part: Part) -> list[Item]:
-        note, items = self._note(part), _items(part)
-        if not note.exists():
-            return items
-        noted = read_json(note)
-        if (noted["sha256"], noted["conflict_strategy"]) != (part.sha256, self._strategy):
-            return items
-        applied = set(noted["applied"])
-        self.results.set((item.number for item in items if item.number - part.first in applied), "applied")
-        return [item for item in items if item.number - part.first not in applied]
+    def _take_note(self, part: Part) -> bool:
+        """Take over what an earlier try of this run applied; tells whether there was one."""
+        note = self._note(part)
+        noted = read_json(note) if note.exists() else {}
+        if (noted.get("sha256"), noted.get("conflict_strategy")) != (part.sha256, self._strategy):
+            return False
+        self.results.set((part.first + place for place in noted["applied"]), "applied")
+        return True
 
     def _remember(self, part: Part) -> None:
         numbers = range(part.first, part.first + len(part.lines))

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import requests
 
-from include.errors import BadInput, PipelineError
+from include.errors import BadInput, ConfigError, PipelineError
 from include.pins.build import build_pins
 from include.publishers.senders import Pins
 from include.sandbox.server import Running, running
@@ -20,7 +20,7 @@ from luigisbox.client import Settings
 from luigisbox.pin_calls import Item, named
 from luigisbox.pin_sending import send_pins
 from luigisbox.pins import PinClient
-from vendor_http.errors import FateUnknown, Unauthorized
+from vendor_http.errors import ServerError, Unauthorized
 from vendor_http.retry import Retry
 
 BAD = 7
@@ -43,6 +43,16 @@ def vendor(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield started
 
 
+def built(run: Path, scopes: Sequence[Any], **settings: Any) -> tuple[Path, Pins]:
+    """A run with these scopes, ready to be sent."""
+    (run / "raw").mkdir(parents=True)
+    (run / "raw/s.ndjson").write_text("\n".join(map(json.dumps, scopes)))
+    write_json(run / "raw/files.json", {"files": [{"name": "pins.ndjson", "staged": "s.ndjson"}]})
+    wanted = Pins(files="x", **{"scopes_per_call": 8, "refuse_reject_percent": 100, **settings})
+    build_pins(run, wanted)
+    return run, wanted
+
+
 class Place:
     """A tracker with its pins, and runs that send to it."""
 
@@ -62,13 +72,7 @@ class Place:
 
     def run(self, scopes: Sequence[Any], **settings: Any) -> tuple[Path, Pins]:
         self._runs += 1
-        run = self._folder / f"run{self._runs}"
-        (run / "raw").mkdir(parents=True)
-        (run / "raw/s.ndjson").write_text("\n".join(map(json.dumps, scopes)))
-        write_json(run / "raw/files.json", {"files": [{"name": "pins.ndjson", "staged": "s.ndjson"}]})
-        wanted = Pins(files="x", **{"scopes_per_call": 8, "refuse_reject_percent": 100, **settings})
-        build_pins(run, wanted)
-        return run, wanted
+        return built(self._folder / f"run{self._runs}", scopes, **settings)
 
     def send(
         self, run: tuple[Path, Pins], strategy: Any = "raise", mode: Any = "create", **more: Any
@@ -214,12 +218,48 @@ def test_under_raise_a_lost_call_is_looked_after_before_anything_is_sent_again(p
 def test_a_line_that_stays_lost_is_unknown_and_a_second_try_goes_on(place: Place) -> None:
     run = place.run(scopes(16))
     place.fault("503", times=None, path="/v1/recommender/pin/1234-5678/scopes/_bulk")
-    with pytest.raises(FateUnknown, match="8 of its scopes are not in the export"):
+    with pytest.raises(ServerError, match="8 of its scopes are not in the export"):
         place.send(run)
     assert (lines_with(run, "unknown"), lines_with(run, "not_sent")) == (list(range(1, 9)), list(range(9, 17)))
     requests.delete(f"{place.url}/_sandbox/faults").raise_for_status()
     place.client.bulk("\n".join(map(json.dumps, scopes(8))).encode(), "raise")  # it did arrive after all
-    assert place.send(run)["applied"] == 16
+    figures = place.send(run)
+    assert (figures["applied"], figures["calls"], figures["looks"]) == (16, 1, 1)
+
+
+def test_a_worker_that_dies_after_a_call_knows_its_scopes_from_others_when_it_comes_back(place: Place) -> None:
+    place.put(scope("p3"))
+    run = place.run(scopes(8), skip_bad=True)
+    place.send(run)
+    note = run[0] / "sent/pins-00000.json"
+    applied = json.loads(note.read_text())
+    note.write_text(json.dumps({**applied, "applied": []}))  # as it is before the call leaves
+    figures = place.send(run)
+    assert (figures["applied"], lines_with(run, "conflict"), len(place.there())) == (7, [4], 8)
+    assert figures["looks"] == 2
+    note.unlink()  # not even that: then the answer is a 409, and the look comes after it
+    assert place.send(run)["applied"] == 7
+
+
+class Breaking(PinClient):
+    """After its first call Luigi's Box has trouble for good."""
+
+    def bulk(self, lines: bytes, conflict_strategy: Any) -> None:
+        try:
+            super().bulk(lines, conflict_strategy)
+        finally:
+            fault = {"fault": "503", "times": None}
+            requests.post(f"{self.settings.base_url}/_sandbox/faults", json=fault).raise_for_status()
+
+
+def test_a_search_that_is_cut_short_says_of_no_line_that_it_was_not_sent(place: Place) -> None:
+    run = place.run(scopes(16, [3]), skip_bad=True)
+    place.client = Breaking(place.client.settings, place.client.retry)
+    with pytest.raises(ServerError):
+        place.send(run, "override")
+    assert lines_with(run, "unknown") == list(range(1, 9))
+    assert lines_with(run, "not_sent") == list(range(9, 17))
+    assert "did not come to its end" in reasons(run)[8]
 
 
 def test_a_wrong_key_says_so_and_nothing_was_sent(place: Place) -> None:
@@ -325,3 +365,23 @@ def test_a_wrong_name_costs_calls_and_nothing_else(place: Place, monkeypatch: py
     place.send(run, "ignore")
     assert lines_with(run, "invalid") == [7, 14]
     assert len(place.there()) == 14
+
+
+def test_the_operator_takes_what_the_form_gives(shop: Any, tmp_path: Path) -> None:
+    from luigisbox.pin_operators import SendPinsOperator
+
+    run = built(tmp_path / "run", scopes(2))[0].as_uri()
+
+    def send(**more: Any) -> dict[str, Any]:
+        return SendPinsOperator(task_id="send", publisher="shop", run=run, **more).execute({})  # type: ignore[typeddict-item]
+
+    with pytest.raises(ConfigError, match="publisher shop: pins is missing"):
+        send()
+    with (tmp_path / "publishers/shop.yaml").open("a") as file:
+        file.write("pins: {files: /x, mode: sync, conflict_strategy: ignore}\n")
+    assert (send(only_show="True")["dry_run"], send(only_show="True")["mode"]) == (True, "sync")
+    figures = send(mode="create", conflict_strategy="override", only_show="False")
+    assert (figures["mode"], figures["conflict_strategy"], figures["applied"]) == ("create", "override", 2)
+    for wrong in ({"mode": "None"}, {"conflict_strategy": "fail"}, {"only_show": "perhaps"}):
+        with pytest.raises(ConfigError, match="allowed are"):
+            send(**wrong)
