@@ -15,6 +15,7 @@ from include.errors import BadInput
 KEY_BYTES = 16
 PIECE = 50_000
 _AT_ONCE = 4 * PIECE
+_MEMORY = "256MB"
 PLACED = pa.schema(
     {
         "place": pa.int64(),
@@ -83,7 +84,7 @@ def _places(number: int) -> pa.Array:
 
 
 def _of_file(path: Path) -> Iterator[pa.Table]:
-    with open_engine(path.with_name(f".{path.name}.{secrets.token_hex(6)}.sort")) as engine:
+    with open_engine(path.with_name(f".{path.name}.{secrets.token_hex(6)}.sort"), _MEMORY) as engine:
         for batch in engine.sql(_SORTED, params=[str(path)]).to_arrow_reader(PIECE):
             yield pa.table(batch).cast(PLACED)
 
