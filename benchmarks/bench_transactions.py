@@ -3,12 +3,13 @@
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import Case, Row, faster, measure, memory, workplace
+from benchmarks.harness import Case, Row, at_most, faster, measure, memory, workplace
 
 HERE = "benchmarks.bench_transactions"
 FILE_BYTES = 300_000_000
@@ -20,20 +21,32 @@ def run(quick: bool) -> list[Row]:
     with workplace("transactions") as folder:
         sizes = {"some": rows, "many": 4 * rows}
         measure({name: Case(f"{HERE}:make", {"run": str(folder / name), "rows": n}) for name, n in sizes.items()}, 1)
-        staged = {"run": str(folder / "some")}
-        ours = {"target": f"{HERE}:build", "imports": ["include.transactions.build", "pandas"]}
+        staged: dict[str, Any] = {"run": str(folder / "some")}
+        target, imports = f"{HERE}:build", ["include.transactions.build", "pandas"]
+        fresh = [str(folder / "some" / "chunks")]
         cases = {
-            "build": Case(arguments=staged, fresh=[str(folder / "some" / "chunks")], **ours),
             "loop": Case(f"{HERE}:loop", staged, [str(folder / "loop")], ["pyarrow.parquet"]),
+            "window": Case(target, {**staged, "window": True}, fresh, imports),
+            "build": Case(target, staged, fresh, imports),
         }
         found = measure(cases, 1 if quick else 3)
-        many = measure({"four times as many": Case(arguments={"run": str(folder / "many")}, **ours)}, 1)
+        copies = {
+            "rest": Case(f"{HERE}:rest", staged, imports=["include.transactions.rest", "pandas"]),
+            "copy": Case(f"{HERE}:copy", staged),
+        }
+        found |= measure(copies, 1 if quick else 3)
+        many = measure({"four times as many": Case(target, {"run": str(folder / "many")}, imports=imports)}, 1)
     build, loop = found["build"], found["loop"]
     assert build.result == loop.result, "the loop does not come to the same rows and sessions"
+    assert build.result == found["window"].result, "the window holds all of them"
     what = "transactions to files of whole sessions"
+    every_other = "every other session of a file of whole sessions"
     return [
         faster(f"{rows:,} {what}", build, "json.dumps loop, same checks", loop, 4, "ours is out of core, and sorts"),
+        at_most(f"{rows:,} {what}, of a window", found["window"], "without a window", build, 1.3),
         memory(f"{4 * rows:,} {what}", many["four times as many"], 1500),
+        memory(f"{4 * rows:,} {what}: growth", many["four times as many"], max(1.25 * build.memory_mb, 500)),
+        at_most(every_other, found["rest"], "hash the file, copy it", found["copy"], 4),
     ]
 
 
@@ -68,13 +81,34 @@ def make(run: str, rows: int) -> None:
     (raw / "part-00000.json").write_text(json.dumps(record))
 
 
-def build(run: str) -> list[int]:
+def build(run: str, window: bool = False) -> list[int]:
     from include.publishers.senders import Transactions
     from include.transactions.build import build_transactions
 
-    settings = Transactions(connection="bench", sql="SELECT 1", max_file_bytes=FILE_BYTES)
-    manifest = build_transactions(Path(run), settings)
+    settings = Transactions(connection="bench", sql="SELECT 1", max_file_bytes=FILE_BYTES, max_age_weeks=None)
+    all_of_it = {"start": "2024-01-01T00:00:00+00:00", "end": "2027-01-01T00:00:00+00:00"}
+    manifest = build_transactions(Path(run), settings, all_of_it if window else None)
     return [manifest["rows"], manifest["sessions"]]
+
+
+def rest(run: str) -> int:
+    import numpy as np
+    import pyarrow as pa
+
+    from include.transactions.rest import write_rest
+
+    chunk = json.loads((Path(run) / "manifest.json").read_text())["chunks"][0]
+    keep = pa.array(np.arange(chunk["sessions"]) % 2 == 0)
+    return int(write_rest(Path(run), chunk, keep, 0)[0]["bytes"])
+
+
+def copy(run: str) -> int:
+    """The same file hashed, and copied whole."""
+    source = Path(run) / "chunks" / "transactions-00000.json"
+    with source.open("rb") as file:
+        hashlib.file_digest(file, "sha256")
+    shutil.copyfile(source, Path(run) / "copy.json")
+    return source.stat().st_size
 
 
 def loop(run: str) -> list[int]:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from include.errors import BadInput
+from include.lines import text_bytes
 from include.staging import atomic_write
 from include.transactions.index import INDEX, IndexFile
 
@@ -81,15 +82,31 @@ class _Copied:
         self._out = out
 
     def copy(self, lines: IO[bytes], sizes: npt.NDArray[np.int64], kept: npt.NDArray[np.bool_]) -> None:
-        """Read as many bytes as the sessions have, and write those of the sessions kept."""
+        """Read as many bytes as the sessions have, some sessions at a time, and write those of the sessions kept."""
         borders = np.append(0, np.cumsum(sizes))
-        changes = np.append(np.flatnonzero(np.diff(kept, prepend=~kept[:1])), len(kept))
-        for first, last in zip(changes[:-1].tolist(), changes[1:].tolist(), strict=True):
-            left = int(borders[last] - borders[first])
-            while left and (block := lines.read(min(left, _BLOCK))):
-                left -= len(block)
-                self.whole.update(block)
-                if kept[first]:
-                    self.kept.update(block)
-                    self._out.write(block)
-                    self.bytes += len(block)
+        first = 0
+        while first < len(sizes):
+            fits = int(np.searchsorted(borders, borders[first] + _BLOCK, side="right")) - 1
+            last = max(fits, first + 1)
+            self._some(lines, borders[first : last + 1] - borders[first], kept[first:last])
+            first = last
+
+    def _some(self, lines: IO[bytes], borders: npt.NDArray[np.int64], kept: npt.NDArray[np.bool_]) -> None:
+        left = int(borders[-1])
+        while len(kept) == 1 and left > _BLOCK and (block := lines.read(_BLOCK)):
+            left -= len(block)  # one session larger than a block
+            self._put(block, block if kept[0] else b"")
+        block = lines.read(left)
+        if len(kept) == 1 or len(block) < left:  # a file that is too short has another hash, too
+            self._put(block, block if kept[0] else b"")
+            return
+        sessions = pa.Array.from_buffers(
+            pa.large_binary(), len(kept), [None, pa.py_buffer(borders), pa.py_buffer(block)]
+        )
+        self._put(block, text_bytes(sessions.filter(pa.array(kept))))
+
+    def _put(self, read: bytes, kept: bytes | memoryview) -> None:
+        self.whole.update(read)
+        self.kept.update(kept)
+        self._out.write(kept)
+        self.bytes += len(kept)

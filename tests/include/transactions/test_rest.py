@@ -58,6 +58,17 @@ def test_a_large_file_is_copied_block_by_block(tmp_path: Path) -> None:
     assert all(line[20:21] in b"13579" for line in lines)
 
 
+@pytest.mark.parametrize("block", [7, 100, 10_000])
+def test_sessions_larger_than_a_block_are_copied_in_pieces(
+    run: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    chunk = read_json(run / "manifest.json")["chunks"][0]
+    keep = pa.array([number % 3 != 1 for number in range(30)])
+    wanted, _ = write_rest(run, chunk, keep, 5)
+    monkeypatch.setattr("include.transactions.rest._BLOCK", block)
+    assert write_rest(run, chunk, keep, 5)[0] == wanted
+
+
 def test_a_file_that_was_changed_is_not_copied(tmp_path: Path) -> None:
     chunk = build(tmp_path, *((f"s{n}", "p", None, None) for n in range(3)))["chunks"][0]
     path = tmp_path / chunk["name"]
