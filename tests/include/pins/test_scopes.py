@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.pins.rows import PIN, SCOPE, pin_of, scope_of
@@ -161,6 +161,7 @@ heads = st.fixed_dictionaries(
 scopes = st.builds(lambda head, target: {**head, **target}, heads, targets)
 
 
+@settings(max_examples=50)
 @given(scopes)
 def test_a_right_scope_is_accepted_here_and_by_the_sandbox_whatever_is_in_it(scope: dict[str, Any]) -> None:
     line = write(check(scope))
@@ -171,18 +172,21 @@ def test_a_right_scope_is_accepted_here_and_by_the_sandbox_whatever_is_in_it(sco
     assert (write(check(backwards)), key(backwards)) == (line, key(scope))
 
 
+@settings(max_examples=50)
 @given(anything)
 def test_nothing_but_a_refusal_comes_of_anything_else(said: Any) -> None:
     with suppress(Refused):
         check(said)
 
 
+@settings(max_examples=50)
 @given(st.binary(max_size=200))
 def test_bytes_are_json_or_refused(line: bytes) -> None:
     with suppress(Refused):
         parse(line)
 
 
+@settings(max_examples=50)
 @given(scopes, scopes)
 def test_tags_and_pins_do_not_tell_scopes_apart(one: dict[str, Any], other: dict[str, Any]) -> None:
     def target(scope: dict[str, Any]) -> list[Any]:

@@ -107,6 +107,23 @@ def test_other_answers_have_no_pointers(body: bytes) -> None:
     assert error_for_status(400, "POST", "/x", body, EMPTY).pointers == ()
 
 
+@pytest.mark.parametrize(
+    ("body", "details"),
+    [
+        (
+            b'{"reason": "no", "exception_details": {"position": ["line 2", {"x": 1}]}}',
+            {"position": ["line 2", {"x": 1}]},
+        ),
+        (b'{"exception_details": ["line 2"]}', {}),
+        (b'["exception_details"]', {}),
+        (b"{", {}),
+        (b"", {}),
+    ],
+)
+def test_what_is_said_of_each_field_is_kept_whole(body: bytes, details: dict[str, object]) -> None:
+    assert error_for_status(422, "POST", "/v1/x", body, EMPTY).details == details
+
+
 def test_deeply_nested_json_is_only_text() -> None:
     assert detail(b"[" * 100_000).startswith("[[[")
 
