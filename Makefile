@@ -26,7 +26,7 @@ demo: $(READY)  ## the main job: a real shop's year through real Airflow, a tabl
 ui: $(READY)  ## the demo's Airflow left running at a printed address, until Ctrl-C
 	@$(BIN)/python -m demo --ui
 
-sandbox: $(READY)  ## Luigi's Box, Klaviyo and SmartEmailing, played on port 8090 (PORT=…, STATE=…)
+sandbox: $(READY)  ## Luigi's Box, Klaviyo, SmartEmailing and Advisable.ai, played on port 8090 (PORT=…, STATE=…)
 	@$(BIN)/python -m include.sandbox --port $(or $(PORT),8090) --state $(or $(STATE),build/sandbox)
 
 test: $(READY)  ## all tests
