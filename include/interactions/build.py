@@ -42,7 +42,7 @@ FIELDS: Mapping[InteractionType, tuple[str, ...]] = {
 the others it is what their names say."""
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATER = timedelta(days=1)
-_IDS = ("user_id", "item_id", "recommendation_id")
+_BATCH_ROWS = 65_536
 _MOST = {"value": 5, "price": 1e12, "amount": 1e12, "duration": 1e12}
 _NUMBER = "[-+]?[0-9]*[.]?[0-9]+([eE][-+]?[0-9]+)?"
 
@@ -75,7 +75,7 @@ def build_interactions(
         rejects.add_files(engine, raw.refused)
         floats = [name for name in ("user_id", "item_id") if floats_are_a_mishap(engine, name, raw.parts)]
         query = engine.sql(_query(source.type, latest), params=[raw.parts])
-        good = _good_rows(query.to_arrow_reader(), settings.max_id_bytes, floats, rejects)
+        good = _good_rows(query.to_arrow_reader(_BATCH_ROWS), settings.max_id_bytes, floats, rejects)
         units = write_units(run, source.type, good)
         books = rejects.balance(raw.rows, units["rows"])
         reasons = dict(sorted(rejects.counts.items()))
@@ -136,17 +136,17 @@ def _sifted(batch: pa.RecordBatch, reasons: pa.Array, rejects: Rejects) -> pa.Re
 
 def _id_reasons(batch: pa.RecordBatch, max_bytes: int, floats: list[str]) -> pa.Array | None:
     reasons = None
-    for name, missing in (("user_id", "no_user"), ("item_id", "no_item")):
+    for name, missing in (("came_user_id", "no_user"), ("came_item_id", "no_item")):
         reasons = mark(reasons, pc.fill_null(pc.equal(pc.binary_length(batch[name]), 0), True), missing)
-    for name in _IDS:
+    for name in ("came_user_id", "came_item_id", "recommendation_id"):
         reasons = first_reason(reasons, refusals(batch[name], max_bytes))
     for name in floats:
-        reasons = mark(reasons, pc.match_substring_regex(batch[name], FLOAT_PRINTED), "float_printed")
+        reasons = mark(reasons, pc.match_substring_regex(batch[f"came_{name}"], FLOAT_PRINTED), "float_printed")
     return reasons
 
 
 def _query(kind: InteractionType, latest: datetime) -> str:
-    """All rows, sorted: as they came, the ids, the ``line`` and its ``moment``, and ``why`` they are refused."""
+    """All rows, sorted: as they came, the ``line`` and its ``moment``, and ``why`` they are refused."""
     came = ", ".join(f'"{name}" AS came_{name}' for name in INTERACTION_COLUMNS)
     given = ", ".join(f"nullif(came_{name}, '') AS {name}_text" for name in INTERACTION_COLUMNS)
     numbers = ", ".join(
@@ -156,7 +156,8 @@ def _query(kind: InteractionType, latest: datetime) -> str:
         for name in FIELDS[kind]
     )
     return f"""
-        SELECT *, {_line(kind)} AS line, {_why(kind, latest)} AS why
+        SELECT {", ".join(f"came_{name}" for name in INTERACTION_COLUMNS)}, recommendation_id, moment,
+               {_line(kind)} AS line, {_why(kind, latest)} AS why
         FROM (
             SELECT *, came_user_id AS user_id, came_item_id AS item_id, recommendation_id_text AS recommendation_id,
                    {f"{numbers}," if numbers else ""} coalesce(digits, written) AS moment

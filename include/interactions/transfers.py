@@ -79,7 +79,7 @@ def _good_rows(
     engine: duckdb.DuckDBPyConnection, parts: list[str], max_bytes: int, rejects: Rejects
 ) -> Iterator[pa.RecordBatch]:
     before: pa.Scalar = pa.scalar(None, pa.large_string())
-    for batch in steady(engine.sql(_PAIRS, params=[parts]).to_arrow_reader()):
+    for batch in steady(engine.sql(_PAIRS, params=[parts]).to_arrow_reader(65_536)):
         reasons = None
         for name, missing in zip(COLUMNS, ("no_from_user", "no_to_user"), strict=True):
             reasons = mark(reasons, pc.fill_null(pc.equal(pc.binary_length(batch[name]), 0), True), missing)

@@ -77,6 +77,7 @@ def dags_of_files() -> list[str]:
         kinds = ["audience", "recommendations"]
         kinds += ["past_transactions"] if each.past_transactions else []
         kinds += ["pins"] if each.pins else []
+        kinds += ["interactions"] if each.interactions else []
         kinds += ["campaign_watcher"] if each.campaigns else []
         found += [f"{kind}__{each.name}" for kind in kinds]
     return sorted(found)
