@@ -68,6 +68,8 @@ def pieces(index: Path | pa.Table) -> Iterator[pa.Table]:
             if piece["key"].null_count:
                 raise BadInput(f"index {_name(index)}: a unit has no key; nothing was changed")
             yield piece
+    except (duckdb.OutOfMemoryException, duckdb.IOException):  # nothing is wrong with the index
+        raise
     except (KeyError, pa.ArrowInvalid, pa.ArrowNotImplementedError, duckdb.Error) as error:
         raise BadInput(f"index {_name(index)}: not as it should be ({error}); nothing was changed") from error
 
