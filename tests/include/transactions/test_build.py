@@ -223,7 +223,7 @@ value = st.one_of(st.none(), text, st.sampled_from(["a", "b"]), st.binary(max_si
 time = st.one_of(st.none(), st.sampled_from(["", "x", "2024-01-01", "2024-01-01T05:00:00.25+01:00"]), st.datetimes())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     rows=st.lists(st.tuples(value, value, value, time), max_size=25),
     parts=st.integers(1, 2),

@@ -175,7 +175,7 @@ def read(shop: list[tuple[float, Row]], start: float, end: float) -> list[Row]:
     return [row for hour, row in shop if start - HOURS <= hour < end + HOURS]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     shop=shops(),
     cuts=st.sets(st.integers(0, 66), max_size=3),
