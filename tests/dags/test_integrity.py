@@ -42,6 +42,7 @@ audience: {kind: klaviyo, lists: [LIST01]}
 batch: {link: "https://example.com/b.xml"}
 deliveries: [{name: ready, kind: asset}]
 campaigns: {kind: klaviyo, connection: klaviyo_default}
+interactions: {sources: [{name: views, type: view, files: "s3://shop/views.csv"}]}
 """
 HEAVY = {"pandas", "pyarrow", "duckdb", "lxml", "httpx", "requests", "fastapi", "numpy", "sqlite3"}
 
@@ -105,10 +106,11 @@ def test_each_dag_is_documented_tagged_and_retried(parsed: dict[str, Any]) -> No
 
 def test_uploads_share_a_pool(parsed: dict[str, Any]) -> None:
     uploads = {task: pool for task, pool in parsed["pools"].items() if task.endswith(".upload")}
-    assert len(uploads) == len(
-        [dag for dag in dags_of_files() if not dag.startswith(("recommend", "campaign_", "settle_"))]
-    )
+    others = ("recommend", "campaign_", "settle_", "pins_", "interactions_")
+    assert len(uploads) == len([dag for dag in dags_of_files() if not dag.startswith(others)])
     assert set(uploads.values()) == {"luigisbox"}
+    sends = {pool for task, pool in parsed["pools"].items() if task.endswith((".source.send", ".transfer.send"))}
+    assert sends <= {"advisable"}
 
 
 def test_a_mistake_in_one_publisher_file_stops_no_other(tmp_path: Path) -> None:
@@ -119,7 +121,7 @@ def test_a_mistake_in_one_publisher_file_stops_no_other(tmp_path: Path) -> None:
     (folder / "broken.yaml").write_text("audience: {conection: x}\n")
     (folder / "watched.yaml").write_text(WATCHED)
     result = parse(tmp_path / "home", {"PUBLISHERS_DIR": str(folder)})
-    own = {f"{kind}__watched" for kind in ("audience", "recommendations", "campaign_watcher")}
+    own = {f"{kind}__watched" for kind in ("audience", "recommendations", "campaign_watcher", "interactions")}
     assert set(result["dags"]) == {*dags_of_files(), *own}
     assert result["warnings"] == []
     assert HEAVY.isdisjoint(result["imported"])
