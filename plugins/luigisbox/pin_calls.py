@@ -28,12 +28,14 @@ from vendor_http.errors import (
     PermanentError,
     RateLimited,
     ServerError,
+    Unreachable,
     VendorError,
 )
 
 Scopes = Mapping[bytes, Mapping[str, Any]]
 log = logging.getLogger(__name__)
-_LINE = re.compile(r"\b(?:line|row)s?\s*#?\s*(\d{1,6})\b", re.IGNORECASE)
+_LINE = re.compile(r"\b(?:line|row)s?\s*#?\s*(\d{1,6})\b(?!,?\s*col)", re.IGNORECASE)
+"""Not "line 1 column 17": that is a place within the JSON of some line."""
 _QUOTED = re.compile(r"""["'`]([^"'`]{1,255})["'`]""")
 
 
@@ -110,8 +112,9 @@ class Calls:
             self._client.bulk(b"".join(item.line + b"\n" for item in items), self._strategy)
         except (Invalid, Conflict) as error:
             return error
-        except (PermanentError, RateLimited) as error:
-            self._note(items, "not_sent", str(error))
+        except (PermanentError, RateLimited, Unreachable) as error:
+            if not isinstance(error, Unreachable) or self._strategy == "raise":  # a lost call is FateUnknown there
+                self._note(items, "not_sent", str(error))
             raise
         self._note(items, "applied")
         return None

@@ -4,6 +4,7 @@ import json
 import random
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from luigisbox.client import Settings
 from luigisbox.pin_calls import Item, named
 from luigisbox.pin_sending import send_pins
 from luigisbox.pins import PinClient
-from vendor_http.errors import ServerError, Unauthorized
+from vendor_http.errors import ServerError, Unauthorized, Unreachable
 from vendor_http.retry import Retry
 
 BAD = 7
@@ -241,6 +242,17 @@ def test_a_worker_that_dies_after_a_call_knows_its_scopes_from_others_when_it_co
     assert place.send(run)["applied"] == 7
 
 
+def test_without_a_connection_nothing_was_sent(place: Place) -> None:
+    run = place.run(scopes(3), conflict_strategy="raise")
+    place.send(run)
+    (run[0] / "sent/pins-00000.json").unlink()
+    place.client = PinClient(replace(place.client.settings, base_url="http://127.0.0.1:9"), place.client.retry)
+    for strategy, outcome in (("raise", "not_sent"), ("override", "unknown")):
+        with pytest.raises(Unreachable):
+            place.send(run, strategy)
+        assert set(outcomes(run).values()) == {outcome}
+
+
 class Breaking(PinClient):
     """After its first call Luigi's Box has trouble for good."""
 
@@ -349,6 +361,7 @@ def test_a_run_that_was_not_built_is_not_sent(place: Place) -> None:
         ({"p0": ["already exists"]}, [1]),
         ({"scopes": {"p1": [{"message": "no"}]}}, [2]),
         ({"target_identity": ["line 99"]}, []),
+        ({"body": ["expected a comma at line 1 column 17"]}, []),
         ("nonsense", []),
     ],
 )
