@@ -111,6 +111,7 @@ def test_uploads_share_a_pool(parsed: dict[str, Any]) -> None:
     assert set(uploads.values()) == {"luigisbox"}
     sends = {pool for task, pool in parsed["pools"].items() if task.endswith((".source.send", ".transfer.send"))}
     assert sends <= {"advisable"}
+    assert {pool for task, pool in parsed["pools"].items() if task.endswith(".pins.send")} <= {"luigisbox"}
 
 
 def test_a_mistake_in_one_publisher_file_stops_no_other(tmp_path: Path) -> None:
