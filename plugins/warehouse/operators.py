@@ -180,12 +180,21 @@ class PullTransactionsOperator(_PullOperator):
         settings = self._settings()
         window = self.window or None
         wide = widened(window, settings.session_hours) if window and settings.sessions == "first_purchase" else window
-        if not self.files and settings.sql:
+        if settings.sql and not self.files:
             self._query = source_query(settings, context, self.publisher, wide, window)
         columns, names = transaction_columns(settings)
         run, files = self._run(), self.files or None
         record = pull_source(
-            settings, columns, run, context, self.publisher, wide, names=names, files=files, run_window=window
+            settings,
+            columns,
+            run,
+            context,
+            self.publisher,
+            wide,
+            names=names,
+            files=files,
+            run_window=window,
+            query=self._query,
         )
         return self._done(record, 0)
 

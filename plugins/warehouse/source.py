@@ -31,6 +31,7 @@ def pull_source(
     names: Mapping[str, str] | None = None,
     files: str | None = None,
     run_window: Window | None = None,
+    query: Query | None = None,
 ) -> Record:
     """Stage the rows of a source as part 0 of ``run/raw``, replacing what a former try left.
 
@@ -47,6 +48,7 @@ def pull_source(
         files: URI of a file or of many, given with the run: they take the place of the publisher's query or files. A
             template that knows only the run's parameters and the names of ``warehouse.queries.render``.
         run_window: the run's own window, where ``window`` is wider.
+        query: the source's query, if it is rendered already.
 
     Raises:
         ConfigError: template, connection or place of the files are not set up rightly.
@@ -56,7 +58,7 @@ def pull_source(
     drop_leftovers(run, 1)
     if files or source.files:
         return _pull_files(source, columns, run, context, publisher, window, names or {}, files, run_window)
-    query = source_query(source, context, publisher, window, run_window)
+    query = query or source_query(source, context, publisher, window, run_window)
     return pull_query(query, columns, run, 0, names or {})
 
 
