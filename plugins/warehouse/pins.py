@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from include.errors import BadInput
+from include.errors import PipelineError
 from include.pins.drafts import FILES
-from include.pins.reading import SUFFIXES, is_ndjson
+from include.pins.reading import is_ndjson
 from include.pins.rows import OPTIONAL, REQUIRED
 from include.publishers.senders import Pins
 from include.staging import atomic_write, write_json
@@ -48,24 +48,28 @@ def pull_pins(
     if template:
         place = render(template, context, publisher, window, of_the_run=bool(files), what="files")
         if is_ndjson(place):
-            return _copy(place, run)
+            return _copy(publisher, place, run)
     columns = Columns(REQUIRED, OPTIONAL)
     record = pull_source(settings, columns, run, context, publisher, window, names={}, files=files)
     return {"rows": record["rows"], "refused": record["refused"]}
 
 
-def _copy(place: str, run: Path) -> dict[str, Any]:
+def _copy(publisher: str, place: str, run: Path) -> dict[str, Any]:
     """Copy files of scopes, and say last how they were called; that is the commit."""
     from warehouse.places import local_files
 
     staged = []
-    with local_files(place, run / ".files") as found:
-        for number, (name, path) in enumerate(found):
-            if not is_ndjson(name):
-                raise BadInput(f"{name}: is not one of {', '.join(SUFFIXES)}, as the others are. Nothing was staged.")
-            ending = ".ndjson.gz" if name.lower().endswith(".gz") else ".ndjson"
-            with atomic_write(run / "raw" / f"scopes-{number:05d}{ending}") as temporary:
-                shutil.copyfile(path, temporary)
-            staged.append({"name": name, "staged": f"scopes-{number:05d}{ending}"})
+    try:
+        with local_files(place, run / ".files") as found:
+            for number, (name, path) in enumerate(found):
+                staged.append({"name": name, "staged": f"scopes-{number:05d}{_ending(name)}"})
+                with atomic_write(run / "raw" / staged[-1]["staged"]) as temporary:
+                    shutil.copyfile(path, temporary)
+    except PipelineError as error:
+        raise type(error)(f"publisher {publisher}: files: {error}") from error
     write_json(run / "raw" / FILES, {"files": staged})
     return {"files": len(staged)}
+
+
+def _ending(name: str) -> str:
+    return ".ndjson.gz" if name.lower().endswith(".gz") else ".ndjson"

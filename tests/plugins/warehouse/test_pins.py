@@ -47,6 +47,23 @@ def test_scopes_in_files_are_staged_as_they_are(context: Any, tmp_path: Path) ->
     assert not (tmp_path / "run/.files").exists()
 
 
+def test_scopes_in_objects_of_a_store(context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.sdk.io import store
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    bucket = MemoryFileSystem()
+    monkeypatch.setitem(store._STORE_CACHE, "memory", store.ObjectStore("memory", None, bucket))
+    bucket.pipe({f"/pinned/in/{name}.ndjson.gz": gzip.compress((line(name) * 2).encode()) for name in ("b", "a")})
+    settings = Pins(files="memory://pinned/in/*.ndjson.gz")
+    assert pull(context, tmp_path / "run", settings) == ["a", "b"]
+    rejects = pq.read_table(tmp_path / "run/rejects.parquet").to_pylist()
+    assert [(each["file"], each["line"], each["reason"]) for each in rejects] == [
+        ("memory://pinned/in/a.ndjson.gz", "2", "duplicate"),
+        ("memory://pinned/in/b.ndjson.gz", "2", "duplicate"),
+    ]
+    bucket.rm("/pinned", recursive=True)
+
+
 def test_tables_in_files_and_queries_are_rows(shop: sqlite3.Connection, context: Any, tmp_path: Path) -> None:
     (tmp_path / "pins.csv").write_text(
         HEAD + 'm,item,b,item,1,,x\nm,item,a,criteria,,"{""k"": [1]}",x\nm,item,b,item,2,,\n'
@@ -68,7 +85,7 @@ def test_what_a_former_try_left_is_gone(context: Any, tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert len(pull(context, run, Pins(files=f"{tmp_path}/*.ndjson"))) == 2
     assert pull(context, run, Pins(files=f"{tmp_path}/two.ndjson")) == ["two.ndjson"]
-    with pytest.raises(BadInput, match="no "):
+    with pytest.raises(BadInput, match="publisher shop: files: .*there is no such file"):
         pull_pins(Pins(files=f"{tmp_path}/none*.ndjson"), run, context, "shop", None)
     with pytest.raises(BadInput):  # nothing is staged, so nothing is built
         build_pins(run, Pins(files="x"))
