@@ -85,7 +85,7 @@ def test_what_a_former_try_left_is_gone(context: Any, tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert len(pull(context, run, Pins(files=f"{tmp_path}/*.ndjson"))) == 2
     assert pull(context, run, Pins(files=f"{tmp_path}/two.ndjson")) == ["two.ndjson"]
-    with pytest.raises(BadInput, match="publisher shop: files: .*there is no such file"):
+    with pytest.raises(BadInput, match=r"publisher shop: files: .*there is no such file"):
         pull_pins(Pins(files=f"{tmp_path}/none*.ndjson"), run, context, "shop", None)
     with pytest.raises(BadInput):  # nothing is staged, so nothing is built
         build_pins(run, Pins(files="x"))
