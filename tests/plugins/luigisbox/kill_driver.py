@@ -135,9 +135,9 @@ def part_of(rows: list[Row], start: datetime, end: datetime) -> list[Row]:
     return [row for row in rows if row[3] is None or edges[0] <= row[3] < edges[1]]
 
 
-def build(run: Path, rows: list[Row], window: tuple[datetime, datetime] | None, size: int) -> None:
-    """A run of these rows."""
-    settings = Transactions(connection="none", sql="none", max_file_bytes=size, refuse_reject_percent=100)
+def build(run: Path, rows: list[Row], window: tuple[datetime, datetime] | None, **files: Any) -> None:
+    """A run of these rows; ``files`` are settings of its files."""
+    settings = Transactions(connection="none", sql="none", refuse_reject_percent=100, **files)
     write_rows([rows], NAMES, NAMES, [], run / "raw", 0)
     edges = {"start": window[0].isoformat(), "end": window[1].isoformat()} if window else None
     build_transactions(run, settings, window=edges, now=NOW)
@@ -152,7 +152,8 @@ def make_shop(chance: random.Random, folder: Path, name: str, windows: int) -> S
     extracted = {}
     for run, window in zip(runs, [*edges, None], strict=True):
         given = part_of(rows, *window) if window else rows
-        build(run, given, window, chance.choice([2_000, 3_000, 9_000]))
+        form = chance.choice(["json", "csv"]) if window else "json"
+        build(run, given, window, max_file_bytes=chance.choice([2_000, 3_000, 9_000]), format=form)
         extracted[run] = len(given)
     whole = read_json(runs[-1] / "manifest.json")
     lines = [line for chunk in whole["chunks"] for line in (runs[-1] / chunk["name"]).read_text().splitlines()]
@@ -162,7 +163,7 @@ def make_shop(chance: random.Random, folder: Path, name: str, windows: int) -> S
 def _row(found: dict[str, Any]) -> Row:
     at = found.get("created_at") or found.get("bought_at")
     text = datetime.fromisoformat(at).replace(tzinfo=None).isoformat() if at else None
-    return (found["session_id"], found["identity"], found.get("user_id"), text)
+    return (found["session_id"], found["identity"], found.get("user_id") or None, text)  # CSV knows no null
 
 
 @dataclass
@@ -170,16 +171,19 @@ class Driver:
     """Sends shops by processes that die."""
 
     box: Running
-    ledger_place: str
     folder: Path
     zygote: Zygote
     chance: random.Random
+    ledger_place: str = ""
     done: Counter[str] = field(default_factory=Counter)
     kills: Counter[str] = field(default_factory=Counter)
     events: dict[str, int] = field(default_factory=dict)
+    """Events of each phase of a sender that is left alone."""
 
-    def __post_init__(self) -> None:
-        self.ledger = ledger_at(self.ledger_place)
+    def use(self, ledger_place: str) -> None:
+        """Keep what is sent in a new ledger at this place, and learn the points at which senders can die."""
+        self.ledger_place, self.ledger = ledger_place, ledger_at(ledger_place)
+        self.measure()
 
     def killed(self) -> int:
         """How many senders were killed so far."""
@@ -193,6 +197,7 @@ class Driver:
     def measure(self) -> None:
         """Send one shop undisturbed, and count the events of each phase: the points at which others will die."""
         shop, counts = self.shop(1), self.folder / "counts.json"
+        self.events = {}
         assert self.wait(self.start(shop, shop.runs[-1], counts=str(counts))) == SENT
         self.events = json.loads(counts.read_text())
         assert set(self.events) == set(PHASES), self.events
@@ -292,7 +297,7 @@ class Driver:
         accepted = self.accepted()
         waiting = self.ledger.entries(shop.book, ("sending", "unknown"))
         fates = {entry.sha256 in accepted for entry in waiting}
-        way = "by hand" if by_hand else self.chance.choice(["by hand", "by policy", "left"])
+        way = "by hand" if by_hand else self.chance.choices(["by hand", "by policy", "left"], [4, 4, 1])[0]
         if not waiting:
             return "fail"
         if way == "by policy" and len(fates) == 1:
@@ -328,6 +333,7 @@ class Driver:
 
     def check(self, shop: Shop) -> None:
         """What arrived is the shop, each session in one upload; the ledger says the same; nothing more is sent."""
+        self.accepted()
         answer = requests.get(f"{self.box.url}/_sandbox/sessions", timeout=30)
         found = [json.loads(line) for line in answer.text.splitlines()]
         own = [row for row in found if row["session_id"].startswith(f"{shop.name} ")]
@@ -351,12 +357,10 @@ def _connections(port: int) -> bool:
 
 
 @contextmanager
-def driver(folder: Path, ledger_place: str, seed: int) -> Iterator[Driver]:
-    """A driver with a sandbox of its own, that knows the points at which senders can die."""
+def driver(folder: Path, seed: int) -> Iterator[Driver]:
+    """A driver with a sandbox of its own; tell it which ledger to :meth:`~Driver.use`."""
     with running(folder / "sandbox") as box, Zygote() as zygote:
-        made = Driver(box, ledger_place, folder / "staging", zygote, random.Random(seed))
-        made.measure()
-        yield made
+        yield Driver(box, folder / "staging", zygote, random.Random(seed))
 
 
 @contextmanager
@@ -399,7 +403,8 @@ def main() -> None:
 
 def drive(folder: Path, ledger_place: str, seed: int, kills: int) -> Driver:
     """Kill so often: shops one process at a time, and every third by a backfill in parallel."""
-    with driver(folder, ledger_place, seed) as made:
+    with driver(folder, seed) as made:
+        made.use(ledger_place)
         while made.killed() < kills:
             if made.done["shops"] % 3:
                 made.one_by_one(made.shop(3), min(20, kills - made.killed()))
