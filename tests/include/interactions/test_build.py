@@ -205,7 +205,7 @@ TIMES = st.one_of(st.none(), st.integers(-(10**20), 10**20), st.text(max_size=12
 NUMBERS = st.one_of(st.none(), st.floats(), st.integers(-2, 10), st.text(max_size=4))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     kind=st.sampled_from(TYPES),
     rows=st.lists(st.tuples(IDS, IDS, TIMES, IDS, NUMBERS, NUMBERS, NUMBERS, NUMBERS), max_size=12),

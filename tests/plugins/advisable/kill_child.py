@@ -13,6 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import include.files
+import include.interactions.units
+import include.ledger.tables  # noqa: F401 - imported once here, not in each fork
 from advisable.client import Client
 from advisable.connections import Settings
 from advisable.sending import send_units

@@ -59,9 +59,9 @@ def test_killed_at_every_boundary(
     dice, settings = random.Random(seed), interactions(kind, concurrency=4)
     endings, rows = Counter[int](), list[tuple[Any, ...]]()
     while endings[-9] < KILLS:
-        rows = rows_of(len(rows) + 12, kind)  # each round's run brings some more, and overlaps what was sent
+        rows = rows_of(len(rows) + 30, kind)  # each round's run brings some more, and overlaps what was sent
         run = tmp_path / f"run-{len(rows)}"
-        build(run, rows[-20:], settings)
+        build(run, rows[-40:], settings)
         endings += until_done(kind, run, dice, box, ledger, sender)
     assert box.stored() == Counter({(user, item, at): 1 for user, item, at, *_ in rows}), endings
     assert not ledger.entries(BOOK, ("sending", "unknown"))
