@@ -217,7 +217,7 @@ def test_rows_that_were_not_staged_to_their_end_are_not_built(tmp_path: Path) ->
         build_pins(run, ALL)
 
 
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from(["", "t", "u"]), st.booleans()), max_size=25),
     st.integers(1, 4),
@@ -246,17 +246,17 @@ def test_many_rows_go_through_on_disk(tmp_path: Path) -> None:
     raw.mkdir()
     with duckdb.connect() as connection:
         connection.execute(
-            f"""COPY (SELECT 'basket' AS model, 'item' AS target_type, 'item' AS pin_type, 'p' || (i % 7000)
+            f"""COPY (SELECT 'basket' AS model, 'item' AS target_type, 'item' AS pin_type, 'p' || (i % 2100)
             AS target_identity, 'q' || i AS pin_identity, {
                 ", ".join(
                     f"NULL::VARCHAR AS {name}" for name in OPTIONAL if name not in ("target_identity", "pin_identity")
                 )
-            } FROM range(20000) t(i))
+            } FROM range(6000) t(i))
             TO '{raw}/part-00000.parquet' (FORMAT parquet)"""
         )
         connection.execute(f"COPY (SELECT 'x' AS reason WHERE false) TO '{raw}/refused-00000.parquet' (FORMAT parquet)")
-    write_json(raw / "part-00000.json", {"rows": 20_000, "refused": 0, "complete": True, "columns": []})
-    manifest = build_pins(tmp_path, Pins(files="x"))
-    assert manifest["scopes"] == 7_000
-    assert manifest["books"]["uploaded"] == 20_000
-    assert [chunk["rows"] for chunk in manifest["chunks"]] == [5_000, 2_000]
+    write_json(raw / "part-00000.json", {"rows": 6_000, "refused": 0, "complete": True, "columns": []})
+    manifest = build_pins(tmp_path, Pins(files="x", scopes_per_call=1_500))
+    assert manifest["scopes"] == 2_100
+    assert manifest["books"]["uploaded"] == 6_000
+    assert [chunk["rows"] for chunk in manifest["chunks"]] == [1_500, 600]

@@ -139,10 +139,10 @@ def test_every_bad_line_is_found_and_the_others_go_through(place: Place) -> None
 
 @EVERY_VENDOR
 def test_one_bad_line_of_a_full_call_takes_few_calls(place: Place) -> None:
-    run = place.run(scopes(600, [234]), scopes_per_call=5_000, skip_bad=True)
+    run = place.run(scopes(300, [234]), scopes_per_call=5_000, skip_bad=True)
     figures = place.send(run, "override")
     assert lines_with(run, "invalid") == [235]
-    assert figures["calls"] <= (3 if place.names_lines else 22)
+    assert figures["calls"] <= (3 if place.names_lines else 20)
 
 
 @EVERY_VENDOR
