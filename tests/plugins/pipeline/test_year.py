@@ -127,6 +127,7 @@ def days(first: datetime, last: datetime, step: int, length: int) -> list[tuple[
     return [(start, start + timedelta(days=length)) for start in starts]
 
 
+@pytest.mark.timeout(1800)  # about a minute by itself; many times that on a machine that has other work
 def test_a_year_by_days_in_any_order_is_one_upload_of_the_year(publisher: str, tmp_path: Path) -> None:
     with running(tmp_path / "by day") as by_day, running(tmp_path / "at once") as at_once:
         whole = Shop(publisher, tmp_path / "whole", at_once).run(FIRST, LAST)
