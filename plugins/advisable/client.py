@@ -8,81 +8,26 @@ twice is not known:
 - An answer 5xx, or none, after the last byte: it may be stored, or not. That is ``FateUnknown`` and never tried again
   here.
 
-Looking and deleting do no harm twice; they are simply tried again. Paths carry customers' ids, so sentences show them
-as ``…``, and so they do ids that the vendor quotes. One client serves many threads.
+Looking and deleting do no harm twice; they are simply tried again. One client serves many threads.
 """
 
 import json
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from time import sleep as really_sleep
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 from urllib.parse import quote
 
-import requests
-
-from advisable.answers import cause_of, never_connected, rows_of, without_ids
+from advisable.answers import rows_of
 from advisable.connections import Settings
+from advisable.transport import Call, Transport
 from include.errors import PipelineError
 from include.publishers.senders import InteractionType
-from vendor_http.errors import (
-    FateUnknown,
-    NotFound,
-    RateLimited,
-    ServerError,
-    Unauthorized,
-    Unreachable,
-    error_for_status,
-)
-from vendor_http.pacing import Pacer
+from vendor_http.errors import FateUnknown, NotFound, ServerError
 from vendor_http.retry import Retry
-from vendor_http.session import VendorSession
 
 NOBODY = "luigisbox-newsletter-airflow-test"
 """The user that the connection test asks for: nobody's id."""
-_UNKNOWN = "All of it was sent by then; whether it was stored is unknown."
-_ANSWER_BYTES = 65_536
-
-
-class Body:
-    """The bytes of a request; ``left`` once the last of them was handed to the connection."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-        self._at = 0
-        self.left = False
-
-    def __len__(self) -> int:
-        return len(self._content)
-
-    def __iter__(self) -> Iterator[bytes]:
-        while piece := self.read(65_536):
-            yield piece
-
-    def read(self, size: int = -1) -> bytes:
-        """The next bytes."""
-        end = len(self._content) if size < 0 else self._at + size
-        piece, self._at = self._content[self._at : end], min(end, len(self._content))
-        self.left = self._at == len(self._content)
-        return piece
-
-
-@dataclass(frozen=True)
-class _Call:
-    """One request: its path as it is sent and as it is shown, and the ids that no sentence may repeat."""
-
-    method: str
-    path: str
-    shown: str
-    params: dict[str, str] = field(default_factory=dict)
-    content: bytes | None = None
-    ids: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        return f"{self.method} {self.shown}"
 
 
 class Client:
@@ -104,11 +49,7 @@ class Client:
     ) -> None:
         self.settings = settings
         self._retry = retry or Retry()
-        rate = requests_per_second
-        self._pacer = Pacer(rate, int(rate * 60) + 1, share=1.0, sleep=sleep) if rate else None
-        self._turn = threading.Lock()
-        self._of_thread = threading.local()
-        self._sessions: list[VendorSession] = []
+        self._transport = Transport(settings, requests_per_second, sleep)
 
     def __enter__(self) -> Self:
         return self
@@ -120,11 +61,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connections of all threads; the next request opens new ones."""
-        with self._turn:
-            sessions, self._sessions = self._sessions, []
-            self._of_thread = threading.local()
-        for session in sessions:
-            session.close()
+        self._transport.close()
 
     def create(self, kind: InteractionType, interaction: dict[str, Any] | bytes) -> None:
         """Add one interaction.
@@ -258,7 +195,7 @@ class Client:
         params: dict[str, str] | None = None,
         content: bytes | None = None,
         ids: tuple[str, ...] = (),
-    ) -> _Call:
+    ) -> Call:
         """A call below ``/v1``; None among the pieces of its path stands for the next id.
 
         Raises:
@@ -271,75 +208,25 @@ class Client:
         left = iter(place)
         path = "/".join(quote(next(left), safe="") if piece is None else piece for piece in pieces)
         shown = "/".join("…" if piece is None else piece for piece in pieces)
-        return _Call(method, f"/v1/{path}", f"/v1/{shown}", params or {}, content, (*place, *ids))
+        return Call(method, f"/v1/{path}", f"/v1/{shown}", params or {}, content, (*place, *ids))
 
-    def _listed(self, call: _Call, retry: Retry | None = None) -> list[dict[str, Any]]:
+    def _listed(self, call: Call, retry: Retry | None = None) -> list[dict[str, Any]]:
         return rows_of(call.name, self._again(call, retry))
 
-    def _again(self, call: _Call, retry: Retry | None = None) -> bytes:
+    def _again(self, call: Call, retry: Retry | None = None) -> bytes:
         """A request that does no harm twice."""
 
         def attempt(_number: int) -> bytes:
             try:
-                return self._send(call)
+                return self._transport.send(call)
             except FateUnknown as error:
                 raise ServerError(str(error), status=error.status, retry_after=error.retry_after) from None
 
         return (retry or self._retry).run(call.name, attempt)
 
-    def _once(self, call: _Call) -> None:
+    def _once(self, call: Call) -> None:
         """A request that is tried again only while it cannot have been stored."""
-        self._retry.run(call.name, lambda _number: self._send(call))
-
-    def _send(self, call: _Call) -> bytes:
-        """One attempt."""
-        body = Body(call.content) if call.content is not None else None
-        self._wait_for_turn()
-        try:
-            response = self._request(call, body)
-        except Unreachable as error:
-            sentence = f"{call.name}: {cause_of(error, call.method, self.settings.base_url + call.path)}"
-            if never_connected(error) or (body is not None and not body.left):
-                raise Unreachable(f"{sentence} Nothing was stored.") from None
-            raise FateUnknown(f"{sentence} {_UNKNOWN}") from None
-        if not 200 <= response.status_code < 300:
-            raise self._error(call, response, all_left=body is None or body.left)
-        if body is not None and not body.left:
-            raise FateUnknown(f"{call.name} answered {response.status_code} before it had all.")
-        return response.content
-
-    def _request(self, call: _Call, body: Body | None) -> requests.Response:
-        headers = {"Content-Type": "application/json"} if body is not None else {}
-        url = self.settings.base_url + call.path
-        return self._session().request(call.method, url, params=call.params, data=cast(Any, body), headers=headers)
-
-    def _error(self, call: _Call, response: requests.Response, *, all_left: bool) -> Exception:
-        """The error for an answer; no ids in it."""
-        said = without_ids(response.content[:_ANSWER_BYTES], call.ids, call.content)
-        error = error_for_status(response.status_code, call.method, call.shown, said, response.headers)
-        if isinstance(error, RateLimited) and self._pacer and error.retry_after:
-            self._pacer.pause(error.retry_after)
-        if isinstance(error, ServerError) and all_left:
-            return FateUnknown(f"{error} {_UNKNOWN}", status=error.status, retry_after=error.retry_after)
-        if isinstance(error, Unauthorized):
-            return Unauthorized(f"{error} Connection: {self.settings.connection}.", status=error.status)
-        return error
-
-    def _wait_for_turn(self) -> None:
-        if self._pacer:
-            with self._turn:
-                self._pacer.before()
-
-    def _session(self) -> VendorSession:
-        """Of this thread alone."""
-        session: VendorSession | None = getattr(self._of_thread, "session", None)
-        if session is None:
-            session = VendorSession(self.settings.timeouts, self.settings.verify)
-            session.headers.update(self.settings.headers)
-            with self._turn:
-                self._sessions.append(session)
-            self._of_thread.session = session
-        return session
+        self._retry.run(call.name, lambda _number: self._transport.send(call))
 
 
 def _json(content: Any) -> bytes:
