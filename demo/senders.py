@@ -20,6 +20,8 @@ AGAIN = ("past_transactions__demo", "december-once-more", "past_transactions.upl
 PINS = ("pins__demo", "pins", "pins.send")
 INTERACTIONS = ("interactions__demo", "last-day", "source.send")
 """DAG, run and the task whose result counts."""
+WANTED = "SELECT count(*) FROM (SELECT 1 FROM pinned_products GROUP BY product_id HAVING min(position) >= -1)"
+"""Products whose pins are all as they should be: a scope goes whole or not at all."""
 RUNS = (AGAIN, PINS, INTERACTIONS)
 
 
@@ -65,7 +67,7 @@ def figures(airflow: Api, sandbox: str, folder: Path) -> dict[str, Any]:
         since = INTERACTIONS_SINCE.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
         query = "SELECT count(*) FROM transactions WHERE transaction_timestamp >= ?"
         (bought,) = database.execute(query, [since]).fetchone()
-        (wanted,) = database.execute("SELECT count(*) FROM pinned_products WHERE position >= -1").fetchone()
+        (wanted,) = database.execute(WANTED).fetchone()
     return {
         "again": again,
         "pins": pins,
@@ -113,7 +115,7 @@ def table(found: dict[str, Any]) -> str:
         ("sent again", again["sent"]["sessions"], "baskets of December, in a run for a window that was sent"),
         ("already sent", again["already_sent"]["sessions"], "baskets that the ledger knew"),
         ("pins applied", pins["applied"], "best sellers, each with the companion that is bought with it"),
-        ("pins rejected", pins["rejected"], "a position that no pin can have"),
+        ("pins rejected", pins["rejected"], "a position that no pin can have, and the other row of its scope"),
         ("interactions", interactions["sent"], f"purchases to Advisable.ai, in {interactions['requests']} requests"),
     ]
     width = max(len(f"{count:,}") for _, count, _ in rows)
