@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from demo import __main__ as demo
-from demo import klaviyo
+from demo import klaviyo, senders
 from demo.progress import Progress
 from demo.report import check, summary, table
 
@@ -43,12 +43,14 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     with demo.world(folder, progress) as running:
         alive = len(processes_of(folder))
         demo.send_history(running, MONTHS)
+        demo.send_the_rest(running)
         fault = {"fault": "503", "times": 6, "path": "/v1/recommender/batching"}
         requests.post(f"{running.sandbox}/_sandbox/faults", json=fault, timeout=10).raise_for_status()
         runs = demo.send_campaigns(running)
         seen = runs[demo.CAMPAIGN_RUN]
         figures = summary(running.airflow, demo.CAMPAIGN_RUN, running.sandbox, running.shop, seen, folder)
         figures["klaviyo"] = klaviyo.figures(running.airflow, running.klaviyo, runs, folder)
+        figures["senders"] = senders.figures(running.airflow, running.sandbox, folder)
         figures["seconds"] = progress.seconds
         tries = {task["task_id"]: task["try_number"] for task in running.airflow.tasks("campaign", demo.CAMPAIGN_RUN)}
     return {"figures": figures, "seen": seen, "tries": tries, "folder": folder, "alive": alive}
@@ -73,6 +75,20 @@ def test_the_newsletter_that_klaviyo_started_went_back_into_its_profiles(outcome
     assert figures["audience"]["uploaded"] > 1000
     shown = klaviyo.table(figures)
     assert f"1. {figures['profile']['properties']['mail-basket'][0]['title']}" in shown
+
+
+def test_what_was_sent_is_not_sent_again_and_the_other_senders_arrive(outcome: dict[str, Any]) -> None:
+    found, history = outcome["figures"]["senders"], outcome["figures"]["history"]
+    senders.check(found, history)
+    baskets = count(
+        "SELECT count(DISTINCT basket_id) FROM {transactions} WHERE transaction_timestamp >= '2017-12-01 05:00'"
+    )
+    assert found["again"]["already_sent"]["sessions"] == baskets
+    assert found["pins_stored"] > 20
+    assert found["interactions_stored"] == count(
+        "SELECT count(*) FROM {transactions} WHERE transaction_timestamp >= '2017-12-31'"
+    )
+    assert f"{baskets:,}" in senders.table(found)
 
 
 def test_the_upload_was_retried_and_the_wait_deferred(outcome: dict[str, Any]) -> None:

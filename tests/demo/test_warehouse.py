@@ -6,7 +6,6 @@ import sqlite3
 from collections import Counter
 from contextlib import closing
 from datetime import UTC, datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from demo.deliveries import count_products
 from demo.titles import title
 from include.audience.build import build_audience
 from include.publishers.config import load_publisher
+from include.transactions.build import build_transactions
 from warehouse.operators import PullAudienceOperator, PullTransactionsOperator
 from warehouse.partitions import plan_partitions
 from warehouse.queries import render, sql_text
@@ -91,32 +91,20 @@ def test_months_hold_every_basket_once_and_whole(db: sqlite3.Connection, facts: 
     assert set(baskets.values()) == {1}
 
 
-def test_a_basket_across_midnight_belongs_to_its_first_purchase() -> None:
-    with closing(sqlite3.connect(":memory:")) as db:
-        db.execute("CREATE TABLE transactions (basket_id, product_id, household_id, transaction_timestamp)")
-        db.executemany(
-            "INSERT INTO transactions VALUES (?, ?, 1, ?)",
-            [(1, 1, "2017-01-31 23:59:59"), (1, 2, "2017-02-01 00:00:00"), (2, 3, "2017-02-01 00:00:00")],
-        )
-        found = [
-            [row[:2] for row in db.execute(query("demo_transactions.sql", start, end))]
-            for start, end in pairwise(MONTHS[:3])
-        ]
-    assert found == [[(1, 1), (1, 2)], [(2, 3)]]
-
-
-def test_a_month_is_pulled(db: sqlite3.Connection, tmp_path: Path) -> None:
-    operator = PullTransactionsOperator(
-        task_id="pull",
-        publisher="demo",
-        run_folder=tmp_path.as_uri(),
-        window={"start": MONTHS[1], "end": MONTHS[2]},
-    )
+def test_a_month_is_pulled_and_what_began_in_another_is_left_to_that_one(
+    db: sqlite3.Connection, tmp_path: Path
+) -> None:
+    window = {"start": MONTHS[1], "end": MONTHS[2]}
+    operator = PullTransactionsOperator(task_id="pull", publisher="demo", run_folder=tmp_path.as_uri(), window=window)
     pulled = operator.execute({"task": operator, "params": {}})  # type: ignore[arg-type]
+    settings = load_publisher("demo").past_transactions
+    assert settings
+    books = build_transactions(tmp_path, settings, window)["books"]
     (expected,) = db.execute(
         "SELECT count(*) FROM transactions WHERE transaction_timestamp LIKE '2017-02-%'"
     ).fetchone()
-    assert (pulled["rows"], pulled["refused"]) == (expected, 0)
+    assert pulled["rows"] == books["extracted"] > expected
+    assert (books["uploaded"], books["elsewhere"]) == (expected, pulled["rows"] - expected)
 
 
 @pytest.mark.parametrize("campaign", [False, True])
