@@ -4,7 +4,7 @@
     ├── ConfigError          a publisher file, a parameter or a setting is wrong
     ├── BadInput             data that came in cannot be used as it is
     ├── BooksDoNotBalance    rows went missing or appeared between two steps
-    └── NotReady             the batch is not there yet, or not whole: the only one that waiting mends
+    └── NotReady             not yet: what is needed is not there, or in use; the only one that waiting mends
 
 Errors of the vendors' HTTP answers live in ``vendor_http.errors``.
 """

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 import pyarrow as pa
 
-from include.errors import PipelineError
+from include.errors import NotReady, PipelineError
 
 State = Literal["prepared", "sending", "confirmed", "refused", "unknown"]
 STATES: tuple[State, ...] = ("prepared", "sending", "confirmed", "refused", "unknown")
@@ -89,8 +89,8 @@ class Unusable(PipelineError):
     """The ledger's database cannot be used as it is; what is not certain is not sent."""
 
 
-class Busy(PipelineError):
-    """Somebody else is at work on the same book, or on the database."""
+class Busy(NotReady):
+    """Somebody else is at work on the same book, or on the database; waiting mends it."""
 
 
 class AlreadyClaimed(PipelineError):

@@ -29,11 +29,18 @@ _FORGET = """
 class Ledger:
     """The ledger; made by ``sqlite_ledger`` or ``postgres_ledger``."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, marks: Path | None = None) -> None:
         self._database = database
+        self._marks = marks
 
     @contextmanager
-    def one_sender(self, book: str, by: str = "", wait_seconds: float = WAIT_SECONDS) -> Iterator[None]:
+    def one_sender(
+        self,
+        book: str,
+        by: str = "",
+        wait_seconds: float = WAIT_SECONDS,
+        account: str = "",  # noqa: ARG002
+    ) -> Iterator[None]:
         """Be the only sender of a book, across processes. The lock goes with the process, however that dies.
 
         So what is ``sending`` while one holds it was left by a dead sender; see :meth:`recover`.
@@ -42,6 +49,7 @@ class Ledger:
             book: such as ``shop/transactions``.
             by: who, for those who wait.
             wait_seconds: how long to wait for another sender.
+            account: at the vendor, such as ``{tracker}@{base_url}``; empty: not checked.
 
         Raises:
             Busy: another one was still sending after that time.

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -37,7 +38,7 @@ _HOLDER = """
 """
 
 
-def postgres_ledger(connect: Connect, wait_seconds: float = WAIT_SECONDS) -> Ledger:
+def postgres_ledger(connect: Connect, wait_seconds: float = WAIT_SECONDS, marks: Path | None = None) -> Ledger:
     """The ledger in a Postgres database, in tables ``newsletter_ledger_…`` that are made at the first use.
 
     The driver's own errors (no connection, the server went away) come through as they are: another try may help.
@@ -46,8 +47,9 @@ def postgres_ledger(connect: Connect, wait_seconds: float = WAIT_SECONDS) -> Led
         connect: gives a new connection of psycopg or psycopg2; not through a pool that shares server connections
             between transactions, for the one-sender lock belongs to its connection.
         wait_seconds: how long to wait for another process's transaction.
+        marks: the folder outside the ledger where each book's newest change is marked; None: nowhere.
     """
-    return Ledger(PostgresDatabase(connect, wait_seconds))
+    return Ledger(PostgresDatabase(connect, wait_seconds), marks)
 
 
 class PostgresDatabase:

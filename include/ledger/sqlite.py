@@ -24,14 +24,15 @@ _NOT_LATER = ("prepared", "refused")
 """States of the files of an older ledger that nobody misses."""
 
 
-def sqlite_ledger(path: Path, wait_seconds: float = WAIT_SECONDS) -> Ledger:
+def sqlite_ledger(path: Path, wait_seconds: float = WAIT_SECONDS, marks: Path | None = None) -> Ledger:
     """The ledger in a file, which is made at the first use.
 
     Args:
         path: of the file; it must lie on a disk of this machine.
         wait_seconds: how long to wait for another process's transaction.
+        marks: the folder outside the ledger where each book's newest change is marked; None: nowhere.
     """
-    return Ledger(SqliteDatabase(path, wait_seconds))
+    return Ledger(SqliteDatabase(path, wait_seconds), marks)
 
 
 class SqliteDatabase:

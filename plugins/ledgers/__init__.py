@@ -28,8 +28,8 @@ def open_ledger() -> "Ledger":
     from include.ledger import FILE, postgres_ledger, sqlite_ledger
 
     if name := os.environ.get(LEDGER_CONNECTION):
-        return postgres_ledger(_connect(name))
-    return sqlite_ledger(staging_root() / FILE)
+        return postgres_ledger(_connect(name), marks=staging_root())
+    return sqlite_ledger(staging_root() / FILE, marks=staging_root())
 
 
 def _connect(name: str) -> "Callable[[], Any]":
