@@ -22,6 +22,8 @@ INTERACTIONS = ("interactions__demo", "last-day", "source.send")
 """DAG, run and the task whose result counts."""
 WANTED = "SELECT count(*) FROM (SELECT 1 FROM pinned_products GROUP BY product_id HAVING min(position) >= -1)"
 """Products whose pins are all as they should be: a scope goes whole or not at all."""
+BOUGHT = "household_id, product_id, transaction_timestamp"
+"""What tells one interaction from another."""
 RUNS = (AGAIN, PINS, INTERACTIONS)
 
 
@@ -65,7 +67,7 @@ def figures(airflow: Api, sandbox: str, folder: Path) -> dict[str, Any]:
     ledger = sqlite_ledger(folder / "staging" / FILE)
     with closing(sqlite3.connect(folder / "warehouse.sqlite")) as database:
         since = INTERACTIONS_SINCE.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
-        query = "SELECT count(*) FROM transactions WHERE transaction_timestamp >= ?"
+        query = f"SELECT count(*) FROM (SELECT DISTINCT {BOUGHT} FROM transactions WHERE transaction_timestamp >= ?)"
         (bought,) = database.execute(query, [since]).fetchone()
         (wanted,) = database.execute(WANTED).fetchone()
     return {
