@@ -223,16 +223,28 @@ def run(folder: Path, months: int = 12, stay: bool = False) -> dict[str, Any]:
         figures["klaviyo"] = klaviyo.figures(running.airflow, running.klaviyo, seen, folder)
         figures["senders"] = senders.figures(running.airflow, running.sandbox, folder)
         figures["seconds"] = round(progress.seconds, 1)
-        check(figures)
-        klaviyo.check(figures["klaviyo"])
-        senders.check(figures["senders"], figures["history"])
         write(folder / "summary.json", figures)
         print(table(figures, folder))
         print(klaviyo.table(figures["klaviyo"]))
         print(senders.table(figures["senders"]))
+        wrong = _wrong(figures)
         if stay:
+            print(wrong or "", file=sys.stderr)
             _stay(running)
+        if wrong:
+            raise DemoError(wrong)
     return figures
+
+
+def _wrong(figures: dict[str, Any]) -> str:
+    """The sums that do not hold, in words; empty if all do."""
+    try:
+        check(figures)
+        klaviyo.check(figures["klaviyo"])
+        senders.check(figures["senders"], figures["history"])
+    except DemoError as error:
+        return str(error)
+    return ""
 
 
 def _stay(running: World) -> None:
