@@ -5,8 +5,9 @@ refused for the first of these that applies:
 
 - ``not_a_purchase``: no pattern of ``keep`` matches; ``cancelled``: one of ``drop`` does. Neither matches a null.
 - ``no_session``, ``no_identity`` (null or empty), and the rules of ``include.rules`` for session, product and user
-- ``unreadable_time``; ``unreadable_quantity`` (no number), ``quantity_not_positive``; ``future_time``: more than a day
-  after now
+- ``unreadable_time``: none, or one before the year 2000, because DuckDB reads two digits of a year as the first century,
+  and exports write 1900 or 0001 for none; ``unreadable_quantity`` (no number), ``quantity_not_positive``;
+  ``future_time``: more than a day after now
 
 Empty text in ``user_id``, ``created_at`` and ``quantity`` counts as absent.
 """
@@ -53,7 +54,7 @@ _SORTED = """
                        WHEN moment > $latest THEN 5 END AS odd
         FROM (
             SELECT * EXCLUDE (moment),
-                   CASE WHEN moment BETWEEN '0001-01-01' AND '9999-12-31 23:59:59.999999' THEN moment END AS moment,
+                   CASE WHEN moment BETWEEN '2000-01-01' AND '9999-12-31 23:59:59.999999' THEN moment END AS moment,
                    CASE WHEN regexp_full_match(quantity, $number) THEN try_cast(quantity AS DOUBLE) END AS number
             FROM (
                 SELECT {session_id} AS session_id, {identity} AS identity, nullif({user_id}, '') AS user_id,
@@ -66,7 +67,7 @@ _SORTED = """
     ORDER BY session_id, moment NULLS LAST, identity, user_id, odd, seen
 """
 _REFUSED = """
-    SELECT * REPLACE (CASE WHEN moment BETWEEN '0001-01-01' AND '9999-12-31 23:59:59.999999' THEN moment END AS moment)
+    SELECT * REPLACE (CASE WHEN moment BETWEEN '2000-01-01' AND '9999-12-31 23:59:59.999999' THEN moment END AS moment)
     FROM (
         SELECT {session_id} AS session_id, {identity} AS identity, {user_id} AS user_id, {created_at} AS created_at,
                {quantity} AS quantity, reason, {moment} AS moment

@@ -19,7 +19,7 @@ ROWS: list[tuple[Any, ...]] = [
     ("b", "p1", None, "2024-05-01T22:00:00+02:00"),
     ("b", "p3", None, None),
     ('é\\"', "p", None, None),
-    ("a", "p", "u", "1969-12-31T23:59:59Z"),
+    ("a", "p", "u", "2000-01-01T00:00:00Z"),
 ]
 
 
@@ -51,10 +51,10 @@ def test_one_row_a_session_in_the_order_of_the_file(tmp_path: Path) -> None:
     assert table.to_pylist() == [
         {
             "key": key("a"),
-            "content": content(("p", "u", "1969-12-31 23:59:59.000000")),
+            "content": content(("p", "u", "2000-01-01 00:00:00.000000")),
             "rows": 1,
             "bytes": len(lines[0]),
-            "day": -1,
+            "day": 10957,
         },
         {
             "key": key("b"),
@@ -69,7 +69,7 @@ def test_one_row_a_session_in_the_order_of_the_file(tmp_path: Path) -> None:
         },
         {"key": key('é\\"'), "content": content(("p", "", "")), "rows": 1, "bytes": len(lines[4]), "day": None},
     ]
-    assert (manifest["first_day"], manifest["last_day"]) == ("1969-12-31", "2024-05-01")
+    assert (manifest["first_day"], manifest["last_day"]) == ("2000-01-01", "2024-05-01")
 
 
 @pytest.mark.parametrize(
