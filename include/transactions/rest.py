@@ -23,6 +23,12 @@ _BLOCK = 1 << 22
 _UNITS = 65_536
 
 
+def rest_name(chunk: dict[str, Any], number: int) -> str:
+    """The name, within the run, of the rest with this number of a chunk."""
+    source = Path(chunk["name"])
+    return f"rest/{source.stem}-{number:03d}{source.suffix}"
+
+
 def write_rest(run: Path, chunk: dict[str, Any], keep: pa.BooleanArray, number: int) -> tuple[dict[str, Any], Path]:
     """Write the sessions kept of a chunk to ``rest/{chunk}-{number}.{format}``, with an index of their own.
 
@@ -39,8 +45,8 @@ def write_rest(run: Path, chunk: dict[str, Any], keep: pa.BooleanArray, number: 
         BadInput: the chunk, its index and ``keep`` do not belong together, or a file was changed.
     """
     source, index = run / chunk["name"], run / chunk["index"]
-    name = f"{source.stem}-{number:03d}"
-    entry = {"name": f"rest/{name}{source.suffix}", "index": f"rest/{name}.parquet"}
+    name = rest_name(chunk, number)
+    entry = {"name": name, "index": str(Path(name).with_suffix(".parquet"))}
     if len(keep) != chunk["sessions"]:
         raise BadInput(f"{index}: told about {len(keep):,} sessions, but the file has {chunk['sessions']:,}")
     with (

@@ -89,9 +89,23 @@ class Client:
         """Of the last upload that was long enough to measure; the caller may set what it knows of earlier ones."""
         self.maybe_stored = False
         """Of the last upload: did an attempt end so that it may have been stored, although the upload failed?"""
+        self._body: MultipartBody | None = None
         self._retry = retry or Retry()
         self._clock = clock
         self._auth = LuigisBoxAuth(settings.public_key or settings.tracker, settings.private_key, clock)
+
+    @property
+    def closing_left(self) -> bool:
+        """Of the last attempt, whatever ended it: was its closing boundary handed over, so that all may have arrived?
+
+        True too for one that was answered; how that ended is said by what the upload gave or raised.
+        """
+        return self._body is not None and self._body.closing
+
+    @property
+    def attempt_seconds(self) -> float:
+        """How long one attempt can take: the connection, the upload, the answer."""
+        return self.settings.upload_seconds + self.settings.timeouts.connect + self.settings.timeouts.read
 
     def upload_users(self, files: Sequence[Path], manifest: dict[str, Any]) -> Receipt:
         """Replace the tracker's list of users by the chunks of an audience manifest, in order, as one file.
@@ -112,8 +126,15 @@ class Client:
         upload = _upload("users", files, manifest, str(manifest["format"]))
         return self._upload(f"/v1/recommender/batching/{self.settings.tracker}/users", upload, resend_unknown=True)
 
-    def upload_transactions(self, file: Path, chunk: dict[str, Any]) -> Receipt:
-        """Add one file of past transactions; ``chunk`` is its entry in the manifest (name, bytes, sha256).
+    def upload_transactions(
+        self, file: Path, chunk: dict[str, Any], before_retry: Callable[[], None] | None = None
+    ) -> Receipt:
+        """Add one file of past transactions.
+
+        Args:
+            file: to send.
+            chunk: its entry in the manifest (name, bytes, sha256).
+            before_retry: called before each further attempt; what it raises ends the upload, and nothing was stored.
 
         Raises:
             FateUnknown: it may have been stored; it was not sent again.
@@ -127,7 +148,8 @@ class Client:
                 "Nothing was sent. Lower past_transactions.max_file_bytes and build again."
             )
         upload = _upload("transactions", [file], chunk, file.suffix.lstrip("."))
-        return self._upload(f"/v1/interactions/{self.settings.tracker}/files", upload, resend_unknown=False)
+        path = f"/v1/interactions/{self.settings.tracker}/files"
+        return self._upload(path, upload, resend_unknown=False, before_retry=before_retry)
 
     def probe(self) -> str:
         """One harmless signed request; a sentence on reach, key and clock.
@@ -146,11 +168,15 @@ class Client:
             f"{skew_sentence(skew)}."
         )
 
-    def _upload(self, path: str, upload: Upload, *, resend_unknown: bool) -> Receipt:
-        self.maybe_stored = False
+    def _upload(
+        self, path: str, upload: Upload, *, resend_unknown: bool, before_retry: Callable[[], None] | None = None
+    ) -> Receipt:
+        self.maybe_stored, self._body = False, None
         self._check(upload)
 
         def attempt(number: int) -> Receipt:
+            if number > 1 and before_retry:
+                before_retry()
             try:
                 return self._send(path, upload, number)
             except FateUnknown as error:
@@ -182,7 +208,7 @@ class Client:
 
     def _send(self, path: str, upload: Upload, number: int) -> Receipt:
         """One attempt: its own connection, body, boundary and signature."""
-        body = MultipartBody(upload, self.settings.upload_seconds, self.settings.timeouts.read)
+        self._body = body = MultipartBody(upload, self.settings.upload_seconds, self.settings.timeouts.read)
         started_at, begin = _utc(self._clock()), time.monotonic()
         with self._session() as session, self._post(session, path, body) as response:
             self._raise_for_upload(response, path, body, skew_seconds(response, self._clock()))

@@ -9,31 +9,27 @@ nobody knows, and the line or the vendor is in no state to be trusted with the n
 """
 
 import logging
-from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from include.errors import BadInput, BooksDoNotBalance
-from include.staging import utc_text, write_json
+from include.errors import BadInput, NotReady
+from ledgers.policy import SEEN, not_yet, settle_by_policy
+from luigisbox.transaction_books import SENT, TransactionBooks
 from luigisbox.uploads import manifest_of
 from vendor_http.errors import PermanentError, TooSlow, TransientError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from include.ledger import Entry, Ledger
+    from include.ledger import Entry, Ledger, State
     from include.publishers.base import OnUnknown
     from include.transactions.changed import ChangedSessions
-    from luigisbox.client import Client, Receipt
+    from luigisbox.client import Client
 
 log = logging.getLogger(__name__)
-SENT = "sent.json"
-"""The books of the last attempt that came to its end, in the run's folder."""
-OUTCOMES = ("sent", "already_sent", "changed", "unknown")
-"""What becomes of a session, in the order of the ledger's codes."""
-_POLICY = "policy on_unknown"
 
 
 def book_of(publisher: str) -> str:
@@ -57,36 +53,58 @@ def send_transactions(
 
     Returns:
         ``files`` sent, ``sent``, ``already_sent``, ``changed`` and ``unknown`` (each ``sessions`` and ``rows``),
-        ``bytes`` sent and the ``seconds`` that took.
+        ``bytes`` sent and the ``seconds`` that took. The books are in ``sent.json`` of the run however it ended.
 
     Raises:
         Unsettled: of a file nobody knows whether it was stored. Of this very attempt: the files after it were not
             sent. Of an earlier one: all others were.
-        Busy: another sender of this publisher did not end.
+        TransientError: so it is with a file of this very attempt, and the next one will settle it by ``on_unknown``.
+        NotReady: so it is with one of an earlier attempt, but too soon; all others were sent.
+        Busy: another sender of this publisher did not end, or took this one's turn.
         VendorError: Luigi's Box did not take a file; the files after it were not sent.
         BadInput: the run is not whole; nothing of the file in question was stored.
         BooksDoNotBalance: a row was neither sent nor accounted for.
     """
-    from include.ledger import Unsettled, tables
+    from include.ledger import Unsettled
     from include.transactions.changed import ChangedSessions
 
     manifest, book = manifest_of(run, "transactions"), book_of(publisher)
     if any("index" not in chunk for chunk in manifest["chunks"]):
         raise BadInput(f"{run}: was built by an older version, without an index. Nothing was sent. Clear `build`.")
-    (run / SENT).unlink(missing_ok=True)
-    with ledger.one_sender(book, by), ChangedSessions(run) as changed:
-        ledger.recover(book, by)
-        sending = _Sending(client, ledger, book, run, by, on_unknown, changed)
-        for chunk in manifest["chunks"]:
-            sending.send(chunk)
-    books = _books(manifest["books"], sending)
-    figures = sending.figures()
-    write_json(run / SENT, {**figures, "books": books, "by": by, "at": utc_text(datetime.now(UTC))})
-    _say(publisher, run, books, sending)
-    log.info("%s", tables.book_text(ledger, book))
-    if sending.unknown:
+    account = f"{client.settings.tracker}@{client.settings.base_url}"
+    with ledger.one_sender(book, by, account=account), ChangedSessions(run) as changed:
+        (run / SENT).unlink(missing_ok=True)
+        books = TransactionBooks(run, manifest)
+        sending = _Sending(client, ledger, book, run, by, on_unknown, changed, books)
+        try:
+            ledger.recover(book, by)
+            for chunk in manifest["chunks"]:
+                sending.send(chunk)
+        except BaseException:
+            _close_unfinished(sending, publisher)
+            raise
+        books.close(publisher, by, complete=True)
+    _log_book(ledger, book)
+    if sending.unknown and on_unknown == "fail":
         raise Unsettled(list(sending.unknown.values()))
-    return figures
+    if sending.unknown:
+        raise not_yet(list(sending.unknown.values()), on_unknown, client.attempt_seconds)
+    return books.figures()
+
+
+def _close_unfinished(sending: "_Sending", publisher: str) -> None:
+    """The books of an attempt that ends with an error, which stays the one that is raised."""
+    try:
+        sending.books.close(publisher, sending.by, complete=False)
+        _log_book(sending.ledger, sending.book)
+    except Exception:
+        log.exception("the books of this attempt could not be written")
+
+
+def _log_book(ledger: "Ledger", book: str) -> None:
+    from include.ledger import tables
+
+    log.info("%s", tables.book_text(ledger, book))
 
 
 @dataclass
@@ -100,10 +118,8 @@ class _Sending:
     by: str
     on_unknown: "OnUnknown"
     changed: "ChangedSessions"
-    sessions: Counter[str] = field(default_factory=Counter)
-    rows: Counter[str] = field(default_factory=Counter)
+    books: TransactionBooks
     unknown: dict[str, "Entry"] = field(default_factory=dict)
-    receipts: list["Receipt"] = field(default_factory=list)
 
     def send(self, chunk: dict[str, Any]) -> None:
         """Send what is new in a file of the manifest: the file itself, or one of the sessions that are new."""
@@ -114,31 +130,21 @@ class _Sending:
 
         index = self._index(chunk)
         codes = self._compare(self.run / chunk["index"])
+        self.books.add_known(codes, index["rows"])
+        self.changed.add(chunk, index, pc.equal(codes, CHANGED))
         new = pc.equal(codes, NEW)
         if new.true_count == len(new):
             self._upload(chunk, self.run / chunk["index"])
         elif new.true_count:
-            self._upload(*write_rest(self.run, chunk, new, self._rests_of(chunk)))
-        self.changed.add(chunk, index, pc.equal(codes, CHANGED))
-        for code, outcome in enumerate(OUTCOMES):
-            rows = index["rows"].filter(pc.equal(codes, code))
-            self.sessions[outcome] += len(rows)
-            self.rows[outcome] += pc.sum(rows).as_py() or 0
+            self._upload(*write_rest(self.run, chunk, new, self._rest_of(chunk)))
 
-    def figures(self) -> dict[str, Any]:
-        """What the task returns."""
-        outcomes = {name: {"sessions": self.sessions[name], "rows": self.rows[name]} for name in OUTCOMES}
-        return {
-            "files": len(self.receipts),
-            **outcomes,
-            "bytes": sum(receipt.bytes for receipt in self.receipts),
-            "seconds": round(sum(receipt.seconds for receipt in self.receipts), 3),
-        }
+    def _rest_of(self, chunk: dict[str, Any]) -> int:
+        """Which rest of a file is the next: one that holds nothing the ledger still points at is written over."""
+        from include.transactions.rest import rest_name
 
-    def _rests_of(self, chunk: dict[str, Any]) -> int:
-        """How many rests of a file were written before; the ledger may know them, so they stay as they are."""
-        source = self.run / chunk["name"]
-        return len(list((self.run / "rest").glob(f"{source.stem}-*{source.suffix}")))
+        states: tuple[State, ...] = ("sending", "confirmed", "unknown")
+        kept = {entry.uri for entry in self.ledger.entries(self.book, states)}
+        return next(n for n in count() if (self.run / rest_name(chunk, n)).as_uri() not in kept)
 
     def _index(self, chunk: dict[str, Any]) -> "pa.Table":
         """The index of a file, which must be the index of this very file."""
@@ -162,24 +168,20 @@ class _Sending:
     def _compare(self, index: Path) -> "pa.UInt8Array":
         """What the ledger knows of each session, after the policy has settled the files nobody knows about."""
         compared = self.ledger.compare(self.book, index)
-        if compared.unknown and self.on_unknown != "fail":
-            for entry in compared.unknown:
-                self._settle_by_policy(entry)
+        seconds = self.client.attempt_seconds
+        settled = settle_by_policy(self.ledger, self.book, compared.unknown, self.on_unknown, self.by, seconds)
+        for entry in settled:
+            log.warning("%s: its fate was unknown; settled by on_unknown: %s.", entry.label(), self.on_unknown)
+            if self.on_unknown == "resend" and entry.run != self.run.name:
+                log.warning(
+                    "That file was sent by run %s. Those of its sessions that are not in this run are sent when "
+                    "`upload` of that run is cleared.",
+                    entry.run,
+                )
+        if settled:
             compared = self.ledger.compare(self.book, index)
         self.unknown |= {entry.sha256: entry for entry in compared.unknown}
         return compared.codes
-
-    def _settle_by_policy(self, entry: "Entry") -> None:
-        resend = self.on_unknown == "resend"
-        why = f"on_unknown: {self.on_unknown}, when {self.by} came to it"
-        self.ledger.settle(self.book, entry.sha256, "prepared" if resend else "confirmed", _POLICY, why)
-        log.warning("%s: its fate was unknown; settled by on_unknown: %s.", entry.label(), self.on_unknown)
-        if resend and entry.run != self.run.name:
-            log.warning(
-                "That file was sent by run %s. Those of its sessions that are not in this run are sent when `upload` "
-                "of that run is cleared.",
-                entry.run,
-            )
 
     def _upload(self, chunk: dict[str, Any], index: Path) -> None:
         """Send one file between two notes.
@@ -188,54 +190,49 @@ class _Sending:
         """
         from include.ledger import FileNote, Unsettled
 
-        path, sha256 = self.run / chunk["name"], chunk["sha256"]
-        note = FileNote(sha256, path.as_uri(), chunk["sessions"], chunk["rows"], chunk["bytes"], self.run.name)
-        self.ledger.claim(self.book, note, index, self.by)
+        path = self.run / chunk["name"]
+        note = FileNote(chunk["sha256"], path.as_uri(), chunk["sessions"], chunk["rows"], chunk["bytes"], self.run.name)
+        claimed = self.ledger.claim(self.book, note, index, self.by)
         try:
-            receipt = self.client.upload_transactions(path, chunk)
+            receipt = self.client.upload_transactions(path, chunk, partial(self._check_mine, claimed))
         except PermanentError as error:
-            self.ledger.settle(self.book, sha256, "refused", self.by, str(error))
+            self._end(claimed, "refused", str(error))
             raise
-        except (TransientError, TooSlow, BadInput) as error:
-            self.ledger.settle(self.book, sha256, "prepared", self.by, f"not stored: {error}")
+        except (TransientError, TooSlow, BadInput, NotReady) as error:
+            self._end(claimed, "prepared", f"not stored: {error}")
             raise
-        except Exception as error:
-            log.error("%s: %s", path.name, error)  # noqa: TRY400 - the traceback follows with the error that is raised
+        except BaseException as error:  # also that somebody ends the task
             why = f"{type(error).__name__}: {error}"
-            raise Unsettled([self.ledger.settle(self.book, sha256, "unknown", self.by, why)]) from error
-        self.ledger.settle(self.book, sha256, "confirmed", self.by, f"answered {receipt.status}")
-        self.receipts.append(receipt)
+            if not self.client.closing_left:
+                self._end(claimed, "prepared", f"broken off before its end, so not stored: {why}")
+                raise
+            unknown = self._end(claimed, "unknown", SEEN + why)
+            if not isinstance(error, Exception):
+                raise
+            log.error("%s: %s", path.name, error)  # noqa: TRY400 - the traceback follows with the error that is raised
+            if self.on_unknown == "fail":
+                raise Unsettled([unknown]) from error
+            raise TransientError(f"{why} With the next try on_unknown: {self.on_unknown} settles it.") from error
+        self.books.receipts.append(receipt)
+        self._end(claimed, "confirmed", f"answered {receipt.status}")
 
+    def _end(self, claimed: "Entry", state: "State", why: str) -> "Entry":
+        """Note how the upload of a file ended."""
+        outcome = {"confirmed": "sent", "unknown": "unknown"}.get(state, "not_stored")
+        self.books.add(outcome, claimed.units, claimed.rows)
+        return self.ledger.settle(self.book, claimed.sha256, state, self.by, why)
 
-def _books(built: dict[str, int], sending: _Sending) -> dict[str, int]:
-    """The books of the run, from what was extracted to what became of it.
+    def _check_mine(self, claimed: "Entry") -> None:
+        """Before a file is sent once more: whether nobody took this sender for dead meanwhile.
 
-    Raises:
-        BooksDoNotBalance: they do not add up.
-    """
-    before = {name: built.get(name, 0) for name in ("rejected", "duplicates", "elsewhere")}
-    after = {name: sending.rows[name] for name in OUTCOMES}
-    total = sum(before.values()) + sum(after.values())
-    if total != built["extracted"]:
-        raise BooksDoNotBalance(
-            f"{built['extracted']} rows were extracted, but {before | after} are {total}. What was sent is in the "
-            "ledger and stays sent. Clear `build`; if it happens again, keep the folder of the run and report it."
-        )
-    return {"extracted": built["extracted"], **before, **after}
+        So what such a sender still has on its way was begun before that.
 
-
-def _say(publisher: str, run: Path, books: dict[str, int], sending: _Sending) -> None:
-    """The books in the log, and what a person should know about them."""
-    if not books["extracted"]:
-        log.info("publisher %s: no rows came, so there was nothing to send.", publisher)
-    if changed := sending.sessions["changed"]:
-        log.warning(
-            "%d session(s) of %d row(s) were sent before and are not the same now. Luigi's Box cannot take them back, "
-            "so they were not sent again; they are listed in %s.",
-            *(changed, sending.rows["changed"], run / "changed.parquet"),
-        )
-    lines = [f"{'':14} {'sessions':>12} {'rows':>14}"]
-    for name, rows in books.items():
-        sessions = f"{sending.sessions[name]:,}" if name in OUTCOMES else ""
-        lines.append(f"{name.replace('_', ' '):14} {sessions:>12} {rows:>14,}")
-    log.info("books of this run:\n%s", "\n".join(lines))
+        Raises:
+            NotReady: somebody did.
+        """
+        entry = self.ledger.entry(self.book, claimed.sha256)
+        if (entry.state, entry.claimed_by, entry.claimed_at) != ("sending", claimed.claimed_by, claimed.claimed_at):
+            raise NotReady(
+                f"{entry.label()}: another sender took this one for dead (did it lose its connection to the ledger?); "
+                f"the file is {entry.state} now. Nothing of this upload was stored, and it is not sent once more by it."
+            )

@@ -1,26 +1,31 @@
 """The upload of purchases against the sandbox and its faults: each session once, whatever is run again, and when."""
 
+import contextlib
 import json
 import multiprocessing
+import sys
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import duckdb
 import pytest
 import requests
+from airflow.sdk import RetryAction
 
-from include.errors import BadInput, BooksDoNotBalance, PipelineError
+from include.errors import BadInput, BooksDoNotBalance, NotReady, PipelineError
 from include.extract import write_rows
-from include.ledger import FILE, Ledger, Unsettled, sqlite_ledger
+from include.ledger import FILE, Busy, FileNote, Ledger, Unsettled, sqlite_ledger
 from include.publishers.senders import Transactions
 from include.staging import read_json, write_json
 from include.transactions.build import build_transactions
 from luigisbox.operators import UploadTransactionsOperator
-from vendor_http.errors import FateUnknown, RateLimited, Unauthorized, Unreachable
+from luigisbox.retries import RETRY_POLICY
+from vendor_http.errors import FateUnknown, RateLimited, TransientError, Unauthorized, Unreachable
 
 BOOK = "shop/transactions"
 NAMES = ["session_id", "identity", "user_id", "created_at"]
@@ -194,6 +199,8 @@ class TestSentOnce:
             send(run)
         record = read_json(run / "sent.json")
         outcomes = {"sent": 30, "already_sent": 10, "changed": 0, "unknown": 0}
+        outcomes |= {"not_stored": 0, "not_tried": 0}
+        assert record["complete"] is True
         assert record["books"] == {"extracted": 43, "rejected": 1, "duplicates": 1, "elsewhere": 1, **outcomes}
         assert record["by"] == "dag/upload manual__1"
         assert "already sent" in caplog.text
@@ -238,6 +245,7 @@ class TestUnknownFate:
         assert states(ledger) == ["unknown"]
         with pytest.raises(Unsettled) as caught:
             send(run)
+        assert not tried_again(caught.value)
         (entry,) = caught.value.entries
         assert states(ledger)[0] == "unknown"
         assert set(states(ledger)[1:]) == {"confirmed"}
@@ -255,8 +263,9 @@ class TestUnknownFate:
     ) -> None:
         sell(tmp_path, on_unknown=policy)
         shop.box.fault(fault)
-        with pytest.raises(Unsettled):
+        with pytest.raises(TransientError, match=f"on_unknown: {policy}") as caught:
             send(run)
+        assert tried_again(caught.value)
         assert states(ledger) == ["unknown"]
         send(run)
         assert set(states(ledger)) == {"confirmed"}
@@ -290,6 +299,63 @@ class TestUnknownFate:
         assert sessions(send(first)) == (2, 2, 0, 0)
         assert arrived() == Counter({f"s{n:02}": 2 for n in range(4)})
 
+    @pytest.mark.parametrize(("policy", "at_once"), [("resend", False), ("assume_sent", True)])
+    def test_a_sender_that_said_nothing_has_time_to_end_before_its_file_is_sent_again(
+        self, shop: Any, run: Path, ledger: Ledger, tmp_path: Path, policy: str, at_once: bool
+    ) -> None:
+        sell(tmp_path, on_unknown=policy)
+        chunk = read_json(run / "manifest.json")["chunks"][0]
+        figures = (chunk["sessions"], chunk["rows"], chunk["bytes"])
+        with ledger.one_sender(BOOK, "dead"):
+            ledger.claim(BOOK, FileNote(chunk["sha256"], "file:///x", *figures, "one"), run / chunk["index"], "dead")
+        if not at_once:
+            with pytest.raises(NotReady, match="sends them again") as caught:
+                send(run)
+            assert tried_again(caught.value)
+            assert states(ledger) == ["unknown", *["confirmed"] * (len(states(ledger)) - 1)]
+            assert sessions(read_json(run / "sent.json"))[3] == chunk["sessions"]
+            limits = {"upload_seconds": 0.5, "connect_seconds": 0.1, "read_seconds": 0.1}
+            shop.connect(
+                "luigisbox_test", host=shop.box.url, login=shop.box.tracker, password=shop.box.private_key, extra=limits
+            )
+            time.sleep(0.7)
+        send(run)
+        assert set(states(ledger)) == {"confirmed"}
+
+    def test_a_sender_that_was_taken_for_dead_does_not_try_again(
+        self, shop: Any, run: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from luigisbox import client
+        from vendor_http.retry import Retry
+
+        monkeypatch.setattr(client, "Retry", lambda: Retry(sleep=lambda _: ledger.recover(BOOK, "another")))  # type: ignore[arg-type, func-returns-value]
+        shop.box.fault("429")
+        with pytest.raises(NotReady, match="took this one for dead") as caught:
+            send(run)
+        assert tried_again(caught.value)
+        assert statuses(shop) == [429]
+        assert states(ledger) == ["prepared"]
+
+    @pytest.mark.parametrize(
+        ("point", "arrives", "state"),
+        [
+            (("MultipartBody.__iter__", "return", 1), 0, "prepared"),
+            (("MultipartBody.__iter__", "return", 4), 1, "unknown"),
+            (("Client.upload_transactions", "return", 1), 1, "unknown"),
+        ],
+        ids=["in the body", "after the body", "after the answer"],
+    )
+    def test_a_task_that_is_ended_by_somebody(
+        self, shop: Any, run: Path, ledger: Ledger, point: Any, arrives: int, state: str
+    ) -> None:
+        with pytest.raises(SystemExit), ended_at(*point):
+            send(run)
+        first = read_json(run / "manifest.json")["chunks"][0]
+        assert states(ledger) == [state]
+        books = read_json(run / "sent.json")
+        fate = "unknown" if arrives else "not_stored"
+        assert (books[fate]["rows"], books["not_tried"]["rows"]) == (first["rows"], 40 - first["rows"])
+
     def test_a_failure_that_nobody_foresaw(
         self, shop: Any, run: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -317,6 +383,55 @@ class TestUnknownFate:
             send(run)
         assert states(ledger)[0] == "unknown"
         assert set(states(ledger)[1:]) == {"confirmed"}
+
+
+class TestBooksOfAnAttemptThatFailed:
+    @pytest.mark.parametrize(
+        ("fault", "times", "kind", "fate"),
+        [
+            ("reset_after_store", 1, Unsettled, "unknown"),
+            ("429", 4, RateLimited, "not_stored"),
+            ("401", 1, Unauthorized, "not_stored"),
+        ],
+    )
+    def test_they_say_what_became_of_all_rows(
+        self, shop: Any, build: Build, fault: str, times: int, kind: type[Exception], fate: str, caplog: Any
+    ) -> None:
+        send(build("some", ROWS[:2]))
+        run = build()
+        first = read_json(run / "manifest.json")["chunks"][0]
+        shop.box.fault(fault, times=times)
+        with caplog.at_level("INFO"), pytest.raises(kind):
+            send(run)
+        record = read_json(run / "sent.json")
+        books = record["books"]
+        assert record["complete"] is False
+        assert (books["already_sent"], books[fate]) == (2, first["rows"] - 2)
+        assert books["not_tried"] == 40 - first["rows"]
+        assert record["not_tried"]["sessions"] == 20 - first["sessions"]
+        assert "did not come to its end" in caplog.text
+        assert "by month of purchase" in caplog.text
+
+    def test_an_attempt_that_never_had_its_turn_leaves_them(self, run: Path, ledger: Ledger, staging: Path) -> None:
+        send(run)
+        before = read_json(run / "sent.json")
+        with ledger.one_sender(BOOK, "another"), pytest.raises(Busy) as caught:
+            sqlite_ledger(staging / FILE).one_sender(BOOK, wait_seconds=0).__enter__()
+        assert tried_again(caught.value)
+        assert read_json(run / "sent.json") == before
+
+
+class TestRests:
+    def test_failed_attempts_leave_one_rest(self, shop: Any, run: Path, build: Build, arrived: Any) -> None:
+        send(build("some", ROWS[:2]))
+        for _ in range(3):
+            shop.box.fault("429", times=4)
+            with pytest.raises(RateLimited):
+                send(run)
+            assert [path.name for path in run.glob("rest/*.json")] == ["transactions-00000-000.json"]
+        send(run)
+        assert len(list(run.glob("rest/*.json"))) == 1
+        assert arrived() == EVERY
 
 
 class TestNotStored:
@@ -399,6 +514,30 @@ class TestNotStored:
         shop.configure()
         with pytest.raises(PipelineError, match="past_transactions is missing"):
             send(run)
+
+
+def tried_again(error: BaseException) -> bool:
+    """Whether Airflow tries the task again, by the policy that all tasks have."""
+    return RETRY_POLICY.evaluate(error, 1, 3).action is not RetryAction.FAIL
+
+
+@contextlib.contextmanager
+def ended_at(function: str, event: str, number: int) -> Iterator[None]:
+    """Somebody ends the task at a given moment: the signal's handler raises there."""
+    seen = [0]
+
+    def handler(frame: FrameType, what: str, _argument: Any) -> None:
+        if (frame.f_code.co_qualname, what) == (function, event):
+            seen[0] += 1
+            if seen[0] == number:
+                sys.setprofile(None)
+                raise SystemExit("SIGTERM")
+
+    sys.setprofile(handler)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
 
 
 def _send_in_process(uri: str) -> None:
