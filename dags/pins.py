@@ -17,6 +17,7 @@ Creates pin customizations from the publisher's query or files, or makes what is
 * `build` rejected lines: `rejects.parquet` of the run's folder has each with its line and reason.
 * `send` failed: its log and `results.parquet` say what became of each line. What was applied is not sent again when the
   task is cleared.
+* A run never goes over newer pins: one that would replace or delete is refused if later ones were sent already.
 * A sync **deletes** only with `pins.delete: true` in the publisher's file, never more than `pins.max_deletions`, and
   nothing while lines are rejected or refused.
 """
@@ -66,6 +67,7 @@ def make(publisher: Publisher) -> None:
         schedule=timetable(publisher.schedule.pins, publisher.schedule.time_zone),
         start_date=START,
         catchup=False,
+        max_active_runs=1,
         default_args=TASK_DEFAULTS,
         params=FORM,
         tags=["luigisbox", "pins", *publisher.tags],

@@ -4,6 +4,10 @@ Two passes. The first reads what was staged, one line or row at a time, and note
 it is right. The second, in DuckDB's order by scope, puts rows of one scope together, finds what is there twice, and
 writes. The same input gives the same files, in the order in which the scopes first came.
 
+A scope that lost a row must not go out as if it were whole: it would replace the whole one. So a row that is wrong
+takes the others of its scope with it, and one whose target cannot be read takes all scopes it may belong to: those of
+its model and target type.
+
 A line or row is refused for its first mistake (``include.pins.scopes``), or because it is the same scope as another
 line with other content (``scope_twice``: none of them is sent), or because another row of its scope is refused
 (``with_another_row``) or says something else of the scope (``rows_disagree``). What merely repeats is a duplicate.
@@ -21,15 +25,16 @@ import duckdb
 from include.books import DUPLICATE
 from include.engine import open_engine
 from include.errors import BadInput
-from include.pins.drafts import Draft, drafts_of, write_drafts
+from include.pins.drafts import Draft, drafts_of, with_texts, write_drafts
 from include.pins.parts import PinParts, PinRejects
 from include.pins.scopes import Refused, check, write
 from include.publishers.senders import Pins
 from include.staging import MANIFEST, write_json
 
 _IN_ORDER = """
-    SELECT number, file, line, key, scope, pin, reason, detail
-    FROM (SELECT *, min(number) OVER (PARTITION BY coalesce(key, encode('line ' || number))) AS first
+    SELECT * EXCLUDE (first, lost), CASE WHEN key IS NOT NULL THEN lost END AS lost
+    FROM (SELECT *, min(number) OVER (PARTITION BY coalesce(key, encode('line ' || number))) AS first,
+                 min(number) FILTER (key IS NULL AND family IS NOT NULL) OVER (PARTITION BY family) AS lost
           FROM read_parquet(?))
     ORDER BY first, number
 """
@@ -72,8 +77,8 @@ def build_pins(run: Path, settings: Pins) -> dict[str, Any]:
 def _groups(engine: duckdb.DuckDBPyConnection, drafts: Path) -> Iterator[list[Draft]]:
     """The drafts of each scope together, in the order in which the scopes first came; one that is wrong is alone."""
     reader = engine.sql(_IN_ORDER, params=[str(drafts)]).to_arrow_reader(2_000)
-    rows = (Draft(**row) for batch in reader for row in batch.to_pylist())
-    for _, group in groupby(rows, key=lambda row: row.key or row.number):
+    rows = (row for batch in reader for row in batch.to_pylist())
+    for _, group in groupby(with_texts(rows, drafts), key=lambda draft: draft.key or draft.number):
         yield list(group)
 
 
@@ -114,6 +119,8 @@ def _line(drafts: list[Draft]) -> str:
     bad = next((draft for draft in drafts if draft.reason), None)
     if bad:
         raise Refused("with_another_row", f"{bad.place}, of the same scope, is refused")
+    if first.lost:
+        raise Refused("with_another_row", f"row {first.lost}, whose target cannot be read, may be of this scope")
     if first.pin is None:
         if len(drafts) > 1:
             places = ", ".join(draft.place for draft in drafts[:5])

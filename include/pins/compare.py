@@ -2,20 +2,22 @@
 
 Two things are inferred, since the vendor does not say them: which scopes are the same (``include.pins.scopes``), and
 which differences count. What a server may add is not looked at: keys that are not documented, empty values, false, a
-position where none is wanted; times are compared as moments, tags without their order, and pins without their order
-if all that are wanted have a position. The export is held in memory, since it comes in one answer.
+position where none is wanted; times are compared as moments, 1.0 as 1 in a position, a widget's id as text, tags
+without their order, and pins without their order if all that are wanted have a position. The export is held in memory,
+since it comes in one answer.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from include.errors import BadInput
 from include.pins.rows import PIN, SCOPE
 from include.pins.scopes import key, moment
 
 Scope = Mapping[str, Any]
+Strategy = Literal["raise", "ignore", "override"]
 _TIMES = ("active_from", "active_to")
 
 
@@ -26,35 +28,38 @@ class Diff:
     create: list[int] = field(default_factory=list)
     replace: list[tuple[int, str]] = field(default_factory=list)
     unchanged: list[int] = field(default_factory=list)
-    extra: list[str] = field(default_factory=list)
+    conflict: list[int] = field(default_factory=list)
+    """There, so that a creation is refused."""
+    extra: dict[str, Scope] = field(default_factory=dict)
     """There, but not wanted."""
 
 
 def by_key(scopes: Iterable[Scope]) -> dict[bytes, Scope]:
-    """Scopes that are there, by which they are.
+    """Scopes that are there, by which they are; of those that look the same, the first."""
+    found: dict[bytes, Scope] = {}
+    for scope in scopes:
+        found.setdefault(key(scope), scope)
+    return found
+
+
+def refuse_doubled(there: Sequence[Scope]) -> None:
+    """To be asked before a scope that is there is replaced or deleted.
 
     Raises:
         BadInput: two of them look the same, so which one is meant is not known.
     """
-    found: dict[bytes, Scope] = {}
-    count = 0
-    for count, scope in enumerate(scopes, 1):  # noqa: B007 - the last number is how many there are
-        found[key(scope)] = scope
-    if len(found) < count:
+    first = by_key(there)
+    doubled = [str(scope["id"]) for scope in there if first[key(scope)] is not scope]
+    if doubled:
         raise BadInput(
-            f"of {count:,} scopes at Luigi's Box {count - len(found):,} have the same model and target as another one. "
-            "Which of them a line means cannot be known. Nothing was done. Delete what is doubled there, or send with "
-            "mode: create."
+            f"of {len(there):,} scopes at Luigi's Box {len(doubled):,} have the same model and target as another one "
+            f"(ids {', '.join(doubled[:5])}{', …' if len(doubled) > 5 else ''}). Which of them a line means cannot be "
+            "known. Nothing was done. Delete what is doubled there, or send with mode: create."
         )
-    return found
 
 
 def diff(there: Iterable[Scope], wanted: Iterable[Scope]) -> Diff:
-    """What would make the one the other.
-
-    Raises:
-        BadInput: two scopes that are there look the same.
-    """
+    """What would make the one the other."""
     left = by_key(there)
     result = Diff()
     for number, scope in enumerate(wanted):
@@ -65,8 +70,18 @@ def diff(there: Iterable[Scope], wanted: Iterable[Scope]) -> Diff:
             result.unchanged.append(number)
         else:
             result.replace.append((number, str(found["id"])))
-    result.extra = [str(scope["id"]) for scope in left.values()]
+    result.extra = {str(scope["id"]): scope for scope in left.values()}
     return result
+
+
+def of_creation(found: Diff, strategy: Strategy) -> Diff:
+    """What a bulk creation does with the same scopes: it goes by its strategy, whatever they say."""
+    standing = sorted([*found.unchanged, *(number for number, _ in found.replace)])
+    if strategy == "raise":
+        return Diff(create=found.create, conflict=standing, extra=found.extra)
+    if strategy == "ignore":
+        return Diff(create=found.create, unchanged=standing, extra=found.extra)
+    return found
 
 
 def same(there: Scope, wanted: Scope) -> bool:
@@ -93,6 +108,10 @@ def _plain(values: Scope, keys: Sequence[str], **others: Any) -> str:
     if values.get("position") == 0 and "position" in keys:  # which equals False, but says something
         given["position"] = 0
     given |= {name: _moment(given[name]) for name in _TIMES if name in given}
+    if isinstance(at := given.get("position"), float) and at.is_integer():
+        given["position"] = int(at)
+    if isinstance(given.get("widget_id"), int):
+        given["widget_id"] = str(given["widget_id"])
     return json.dumps(given | others, sort_keys=True)
 
 
@@ -101,14 +120,3 @@ def _moment(value: Any) -> str:
         return moment(str(value)).timestamp().__repr__()
     except ValueError:
         return str(value)
-
-
-def table(found: Diff, *, delete: bool) -> str:
-    """The difference in figures, for the log."""
-    rows = {
-        "to create": len(found.create),
-        "to replace": len(found.replace),
-        "unchanged": len(found.unchanged),
-        "to delete" if delete else "not wanted, stays": len(found.extra),
-    }
-    return "\n".join(["wanted pins, compared with what is there", *(f"  {n:<20}{c:>12,}" for n, c in rows.items())])

@@ -20,6 +20,7 @@ LINES = "lines.parquet"
 CALL_BYTES = 64_000_000
 """A call is cut above this, however few scopes it has, so that memory stays small."""
 _WRITE_ROWS = 1_000
+_WRITE_BYTES = 4_000_000
 LINES_SCHEMA = pa.schema(
     [
         ("part", pa.int32()),
@@ -42,7 +43,7 @@ class PinParts:
         self._run = run
         self._files = LinesFiles(run / "chunks", "pins", "ndjson")
         self._waiting: list[str] = []
-        self._bytes = 0
+        self._bytes = self._waiting_bytes = 0
         self._origins: list[dict[str, Any]] = []
         self._part = self._place = 0
 
@@ -61,7 +62,8 @@ class PinParts:
 
     def add(self, line: str, drafts: Sequence[Draft]) -> None:
         """Append a scope that came from these lines."""
-        if self._place == self._most or self._bytes + len(line) > CALL_BYTES:
+        size = len(line.encode()) + 1
+        if self._place == self._most or self._bytes + size > CALL_BYTES:
             self._flush()
             self._files.cut()
             self._part, self._place, self._bytes = self._part + 1, 0, 0
@@ -70,15 +72,16 @@ class PinParts:
         self._origins.append({**origin, "rows": len(drafts), "key": first.key})
         self._waiting.append(line + "\n")
         self._place += 1
-        self._bytes += len(line)
+        self._bytes += size
+        self._waiting_bytes += size
         self.lines += len(drafts)
-        if len(self._waiting) >= _WRITE_ROWS:
+        if len(self._waiting) >= _WRITE_ROWS or self._waiting_bytes > _WRITE_BYTES:
             self._flush()
 
     def _flush(self) -> None:
         self._files.write(pa.array(self._waiting, pa.large_string()))
         self._index.write_table(pa.Table.from_pylist(self._origins, LINES_SCHEMA))
-        self._waiting, self._origins = [], []
+        self._waiting, self._origins, self._waiting_bytes = [], [], 0
 
     def figures(self) -> dict[str, Any]:
         """For the manifest: scopes, bytes, hash and parts; after the ``with`` block."""

@@ -78,9 +78,9 @@ class Results:
         return any(counts[outcome] for outcome in REFUSED)
 
     def first_refusal(self, run: Path) -> str:
-        """A sentence on the first scope that was refused: its line, and why."""
+        """A sentence on the first scope that was refused, before any that is unknown: its line, and why."""
         refused = (number for number in range(len(self._outcomes)) if self.outcome(number) in REFUSED)
-        number = next(refused, None)
+        number = min(refused, key=lambda each: self.outcome(each) == "unknown", default=None)
         if number is None:
             return ""
         line = pq.read_table(run / LINES, columns=["file", "line"]).slice(number, 1).to_pylist()[0]

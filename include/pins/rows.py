@@ -34,6 +34,8 @@ PIN = (
     "active_to",
 )
 _BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+_SHORT_ZONE = re.compile(r":[^+-]*[+-]\d\d$")
+"""As Postgres prints it: ``+01``."""
 Row = Mapping[str, str | None]
 
 
@@ -44,6 +46,15 @@ def scope_of(row: Row) -> dict[str, Any]:
         Refused: a value is not of its column's type.
     """
     return _values(row, SCOPE)
+
+
+def target_of(row: Row) -> dict[str, Any]:
+    """What tells the scope of a row from others.
+
+    Raises:
+        Refused: these are criteria, and they are no object.
+    """
+    return _values(row, SCOPE[: 4 if row.get("target_type") == "criteria" else 3])
 
 
 def pin_of(row: Row) -> dict[str, Any]:
@@ -104,7 +115,8 @@ def _time(name: str, text: str) -> str:
         moment(text.strip())
     except ValueError:
         raise Refused("unreadable_time", f"{name}: must be a time such as 2026-11-27T06:00:00+01:00") from None
-    return text.strip().replace(" ", "T")
+    whole = text.strip().replace(" ", "T")
+    return whole + ":00" if _SHORT_ZONE.search(whole) else whole
 
 
 _READERS: dict[str, Callable[[str, str], Any]] = {

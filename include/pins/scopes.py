@@ -9,6 +9,8 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
+from math import isfinite
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -17,7 +19,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 MAX_LINE_BYTES = 1_000_000
 """Longer lines are refused: the vendor names no limit, and nobody pins so much to one place on purpose."""
 SHOWN_MISTAKES = 5
-_TIME = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?")
+_TIME = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d(:?\d\d)?)?)?")
 _REASONS = {
     "missing": "missing_field",
     "extra_forbidden": "unknown_key",
@@ -123,7 +125,7 @@ def parse(line: bytes) -> Any:
         Refused: it is not JSON, or JSON of which readers disagree what it says.
     """
     try:
-        return json.loads(line.decode(), object_pairs_hook=_once, parse_constant=_no_constant)
+        return json.loads(line.decode(), object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_kept_number)
     except UnicodeDecodeError:
         raise Refused("not_utf8", "is not UTF-8") from None
     except RecursionError:
@@ -139,6 +141,18 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise Refused("doubled_key", "has a key twice in one object")
     return found
+
+
+def _kept_number(text: str) -> float:
+    """A number that comes out as it went in, whoever reads it: criteria are passed on as they are."""
+    number = float(text)
+    try:
+        kept = isfinite(number) and Decimal(repr(number)) == Decimal(text)
+    except ArithmeticError:
+        kept = False
+    if not kept:
+        raise Refused("inexact_number", f"has the number {text[:40]}, which JSON readers do not keep; write it as text")
+    return number
 
 
 def _no_constant(name: str) -> Any:
@@ -187,7 +201,7 @@ def write(scope: Mapping[str, Any]) -> str:
     Raises:
         Refused: it cannot be written as UTF-8, or the line is too large.
     """
-    line = json.dumps(scope, ensure_ascii=False, separators=(",", ":"))
+    line = json.dumps(scope, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     try:
         size = len(line.encode())
     except UnicodeEncodeError:
@@ -197,9 +211,18 @@ def write(scope: Mapping[str, Any]) -> str:
     return line
 
 
+def family(row: Mapping[str, Any]) -> bytes:
+    """16 bytes that are the same for all scopes of one model and target type."""
+    return _hash([row.get("model"), row.get("target_type")])
+
+
 def key(scope: Mapping[str, Any]) -> bytes:
     """16 bytes that are the same for the same scope; see the head of this module."""
     kind = scope.get("target_type")
     target = {"item": scope.get("target_identity"), "criteria": scope.get("target_criteria")}.get(str(kind))
-    text = json.dumps([scope.get("model"), kind, target], sort_keys=True, separators=(",", ":"))
+    return _hash([scope.get("model"), kind, target])
+
+
+def _hash(values: list[Any]) -> bytes:
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=16).digest()

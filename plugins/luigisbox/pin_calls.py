@@ -2,24 +2,24 @@
 
 An answer names fields, hardly ever lines, and whether a refused call applied a part of itself is not documented. So:
 
-- Under ``ignore`` and ``override`` sending again does no harm: the call is sent again in pieces, until each refused
-  piece is one line. What the answer seems to name (a line, an identity) only decides how it is cut, so a wrong guess
-  costs a call and nothing else.
-- Under ``raise`` nothing is sent again that may be there. The export says what is: what was not there before the run
-  and is there now was applied by this run; what stands there otherwise is the conflict. Only what is *not* there may
-  be sent once more. For an invalid line there is nothing to look at: unless the answer names it, it stays unknown.
+- A refused call is sent again in pieces, until each refused piece is one line; only a line that was refused alone is at
+  fault. What the answer seems to name (a line, an identity) only decides how it is cut, so a wrong guess costs a call
+  and nothing else.
+- Under ``ignore`` and ``override`` that does no harm, whatever the calls before left there.
+- Under ``raise`` nothing is sent again that may be there. The export, read after each call that was refused or lost,
+  says what is: what was not there before the run and is there now was applied by this run; what stands there otherwise
+  is a conflict. Only what is *not* there is sent once more: after a refusal, since its answer says that Luigi's Box is
+  done with the call; after a lost call, which may still be at work, only after a pause, and not for ever.
 """
 
-import json
 import logging
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from include.pins.compare import same
-from include.pins.results import Outcome, Results
+from include.pins.results import REFUSED, Outcome, Results
 from include.pins.scopes import key
+from luigisbox.pin_items import Item, named
 from luigisbox.pins import PinClient, Strategy
 from vendor_http.errors import (
     Conflict,
@@ -34,24 +34,6 @@ from vendor_http.errors import (
 
 Scopes = Mapping[bytes, Mapping[str, Any]]
 log = logging.getLogger(__name__)
-_LINE = re.compile(r"\b(?:line|row)s?\s*#?\s*(\d{1,6})\b(?!,?\s*col)", re.IGNORECASE)
-"""Not "line 1 column 17": that is a place within the JSON of some line."""
-_QUOTED = re.compile(r"""["'`]([^"'`]{1,255})["'`]""")
-
-
-@dataclass(frozen=True)
-class Item:
-    """A scope to be sent: its number in the run, which scope it is, and its line."""
-
-    number: int
-    key: bytes
-    line: bytes
-
-    @property
-    def scope(self) -> dict[str, Any]:
-        """What the line says."""
-        found: dict[str, Any] = json.loads(self.line)
-        return found
 
 
 class Calls:
@@ -82,6 +64,7 @@ class Calls:
         self._results = results
         self._skip_bad = skip_bad
         self._left = max_calls
+        self._open: set[int] = set()
         self._before = before
 
     def send(self, items: Sequence[Item], *, begun: bool = False) -> bool:
@@ -89,83 +72,113 @@ class Calls:
 
         Args:
             items: its lines.
-            begun: an earlier try began to send them, and nobody knows how far it came.
+            begun: an earlier try sent some of them, and nobody knows what became of those.
 
         Raises:
             VendorError: what is not about these lines: the key, the tracker, the size, the line to Luigi's Box.
         """
-        if self._strategy == "raise":
-            return self._send_once(self._look(items)[0] if begun else list(items))
-        error = self._try(items)
+        sent = self._look(items)[0] if begun and self._strategy == "raise" else list(items)
+        left, error = self._answer(sent)
         if error is None:
             return True
+        if isinstance(error, Conflict) and not self._skip_bad and self._conflicts(sent):
+            self._note(left, "not_sent", f"{_WITH_OTHERS} {error}")
+            return False
         log.warning("%s Looking for the lines at fault.", error)
-        self._note(items, "unknown", f"{_WITH_OTHERS} The search for them did not come to its end. {error}")
-        self._search(items, error, hints=True)
-        return self._skip_bad
+        self._note(left, "unknown", f"{_WITH_OTHERS} The search for them did not come to its end. {error}")
+        self._search(sent, left, error, hints=True)
+        return self._skip_bad or not self._refused(sent)
+
+    def leave(self, numbers: Iterable[int], reason: str = "no answer came") -> None:
+        """Note that these scopes leave, or left in an earlier try: until an answer comes they may be there."""
+        leaving = list(numbers)
+        self._open.update(leaving)
+        self._results.set(leaving, "unknown", reason)
+
+    def settle(self, numbers: Iterable[int]) -> None:
+        """Note that it is known what became of these scopes."""
+        self._open.difference_update(numbers)
+
+    def open_of(self, numbers: Iterable[int]) -> list[int]:
+        """Those of these scopes that may be there."""
+        return [number for number in numbers if number in self._open]
+
+    def _answer(self, items: list[Item]) -> tuple[list[Item], VendorError | None]:
+        """Send until an answer comes; gives what is neither applied nor known to conflict, and the error about it."""
+        lost = 0
+        while items:
+            try:
+                error = self._try(items)
+            except FateUnknown as unknown:  # under raise only
+                lost += 1
+                items, _ = self._look(items)
+                self._after_loss(items, unknown, lost)
+                continue
+            if error is None or self._strategy != "raise":
+                return ([] if error is None else items), error
+            return self._after_refusal(items, error), error
+        return [], None
 
     def _try(self, items: Sequence[Item]) -> VendorError | None:
         """Send these lines; gives the error if it is about them. Whatever else happens leaves them noted."""
         self.calls += 1
-        self._note(items, "unknown", "no answer came")
+        numbers = [item.number for item in items]
+        before = set(self.open_of(numbers))
+        self.leave(numbers)
         try:
             self._client.bulk(b"".join(item.line + b"\n" for item in items), self._strategy)
         except (Invalid, Conflict) as error:
             return error
         except (PermanentError, RateLimited, Unreachable) as error:
-            if not isinstance(error, Unreachable) or self._strategy == "raise":  # a lost call is FateUnknown there
-                self._note(items, "not_sent", str(error))
+            if isinstance(error, Unreachable) and self._strategy != "raise":  # under raise it is one that never left
+                raise
+            fresh = set() if isinstance(error.__cause__, VendorError) else set(numbers) - before
+            self._open -= fresh
+            self._results.set(fresh, "not_sent", str(error))
+            self._results.set(self.open_of(numbers), "unknown", f"{_SENT_BEFORE} {error}")
             raise
         self._note(items, "applied")
+        self.settle(numbers)
         return None
 
     def _note(self, items: Sequence[Item], outcome: Outcome, reason: str = "") -> None:
         self._results.set((item.number for item in items), outcome, reason)
 
-    def _search(self, items: Sequence[Item], error: VendorError, *, hints: bool) -> None:
-        """Cut what was refused together, and send the pieces, until the lines at fault are alone."""
-        if len(items) == 1:
-            self._note(items, _outcome_of(error), str(error))
-            return
-        guess = named(items, error.details) if hints else []
-        by_hint = 0 < len(guess) <= len(items) // 2
-        half = len(items) // 2
-        first, second = (guess, _without(items, guess)) if by_hint else (items[:half], items[half:])
-        refused = self._piece(first, error, hints=hints)
-        self._piece(second, error, hints=hints and (refused or not by_hint))
+    def _refused(self, items: Sequence[Item]) -> bool:
+        return any(self._results.outcome(item.number) in REFUSED for item in items)
 
-    def _piece(self, items: Sequence[Item], error: VendorError, *, hints: bool) -> bool:
+    def _conflicts(self, items: Sequence[Item]) -> bool:
+        return any(self._results.outcome(item.number) == "conflict" for item in items)
+
+    def _search(self, sent: Sequence[Item], left: list[Item], error: VendorError, *, hints: bool) -> None:
+        """Cut what a refused call left, and send the pieces, until the lines at fault are alone."""
+        if len(sent) == 1:
+            self._note(left, _outcome_of(error), str(error))
+            self.settle(item.number for item in left)
+            return
+        if isinstance(error, Conflict) and self._conflicts(sent):  # which explains it
+            self._piece(left, error, hints=hints)
+            return
+        guess = {item.number for item in named(sent, error.details)} if hints else set()
+        first = [item for item in left if item.number in guess]
+        by_hint = 0 < len(first) <= len(left) // 2
+        first = first if by_hint else left[: (len(left) + 1) // 2]
+        refused = self._piece(first, error, hints=hints)
+        self._piece(_without(left, first), error, hints=hints and (refused or not by_hint))
+
+    def _piece(self, items: list[Item], error: VendorError, *, hints: bool) -> bool:
         """Send a piece of a refused call; tells whether it is refused too."""
+        if not items:
+            return False
         if self._left <= 0:
-            reason = f"one or more of {len(items):,} lines are refused; max_calls were used up. {error}"
+            reason = f"{_WITH_OTHERS} max_calls were used up before these {len(items):,} could be sent again. {error}"
             self._note(items, "unknown", reason)
             return True
         self._left -= 1
-        again = self._try(items)
+        left, again = self._answer(items)
         if again is not None:
-            self._search(items, again, hints=hints)
+            self._search(items, left, again, hints=hints)
         return again is not None
-
-    def _send_once(self, items: list[Item]) -> bool:
-        """Under ``raise``: send what is not there yet, and look after each call that went wrong."""
-        refused, lost = False, 0
-        while items:
-            try:
-                error = self._try(items)
-            except FateUnknown as unknown:
-                error, lost = unknown, lost + 1
-            if error is None:
-                break
-            sent = items
-            items, there = self._look(sent)
-            if isinstance(error, FateUnknown):
-                self._after_loss(items, error, lost)
-            else:
-                bad = self._at_fault(sent, items, error, there)
-                refused = refused or bool(items)
-                items = self._after_refusal(items, bad, error)
-            self._left -= 1
-        return self._skip_bad or not refused
 
     def _look(self, items: Sequence[Item]) -> tuple[list[Item], Scopes]:
         """Note as applied what the export has since this run began; gives what is left, and what is there of it."""
@@ -176,11 +189,13 @@ class Calls:
             item for item in items if item.key not in before and item.key in there and same(there[item.key], item.scope)
         ]
         self._note(applied, "applied", "found in the export after a call without an answer, or one that was refused")
+        self.settle(item.number for item in applied)
         return _without(items, applied), there
 
     def _after_loss(self, items: list[Item], error: VendorError, lost: int) -> None:
         """Wait before what a lost call did not leave there is sent once more; not for ever."""
         retry = self._client.retry
+        self._left -= 1
         if not items:
             return
         if lost < retry.attempts and self._left > 0:
@@ -194,29 +209,17 @@ class Calls:
             status=error.status,
         ) from error
 
-    def _at_fault(self, sent: list[Item], left: list[Item], error: VendorError, there: Scopes) -> list[Item]:
-        """Which of the lines that are left are at fault, as far as that can be known; an answer counts those sent."""
-        if isinstance(error, Conflict) and (found := [item for item in left if item.key in there]):
-            return found
-        guess = {item.number for item in named(sent, error.details)}
-        return [item for item in left if item.number in guess]
-
-    def _after_refusal(self, items: list[Item], bad: list[Item], error: VendorError) -> list[Item]:
-        """Note what became of the lines of a refused call; gives what may be sent again."""
-        self._note(bad, _outcome_of(error), str(error))
-        rest = _without(items, bad)
-        if bad and self._skip_bad and self._left > 0:
-            return rest
-        outcome: Outcome = "not_sent" if bad else "unknown"
-        self._note(rest, outcome, f"{_WITH_OTHERS if bad else _CANNOT_KNOW} {error}")
-        return []
+    def _after_refusal(self, items: list[Item], error: VendorError) -> list[Item]:
+        """Under ``raise``: note what of a refused call is there, by whomever; gives the rest, which is not."""
+        left, there = self._look(items)
+        conflicts = [item for item in left if item.key in there]
+        self._note(conflicts, "conflict", f"Something else stands there for its target. {error}")
+        self.settle(item.number for item in left)
+        return _without(left, conflicts)
 
 
 _WITH_OTHERS = "Refused together with the lines at fault."
-_CANNOT_KNOW = (
-    "The call was refused, and neither the answer nor the export says for which line; under ignore or override it is "
-    "looked for."
-)
+_SENT_BEFORE = "It was sent before this, and may be there."
 
 
 def _outcome_of(error: VendorError) -> Outcome:
@@ -226,27 +229,3 @@ def _outcome_of(error: VendorError) -> Outcome:
 def _without(items: Sequence[Item], others: Sequence[Item]) -> list[Item]:
     gone = {item.number for item in others}
     return [item for item in items if item.number not in gone]
-
-
-def named(items: Sequence[Item], details: Mapping[str, Any]) -> list[Item]:
-    """The lines of a call that an answer's details seem to name: by number, from 1, or by a target's identity."""
-    text = json.dumps(details, ensure_ascii=False)
-    said = [str(each) for each in _texts(details)]
-    numbers = {int(found) for found in _LINE.findall(text)}
-    quoted = {found for each in said for found in _QUOTED.findall(each)} | set(said)
-    if not numbers and not quoted:
-        return []
-    return [
-        item
-        for place, item in enumerate(items, 1)
-        if place in numbers or item.scope.get("target_identity", "") in quoted
-    ]
-
-
-def _texts(said: Any) -> list[str]:
-    """Every text in the details, keys too."""
-    if isinstance(said, Mapping):
-        return [*map(str, said), *(text for each in said.values() for text in _texts(each))]
-    if isinstance(said, list):
-        return [text for each in said for text in _texts(each)]
-    return [said] if isinstance(said, str) else []

@@ -1,13 +1,14 @@
 """The operator that sends a run of pins."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import BaseOperator
 
 from include.errors import ConfigError
 from include.publishers.config import load_publisher
-from include.staging import to_path
+from include.staging import staging_root, to_path
 from luigisbox.extra_links import StagedManifest
 from luigisbox.hooks import LuigisBoxHook
 from luigisbox.retries import RETRY_POLICY
@@ -30,12 +31,13 @@ class SendPinsOperator(BaseOperator):
     Args:
         publisher: name of the publisher file. Templated.
         run: URI of the run's folder. Templated.
+        as_of: the moment whose pins these are, in ISO-8601. Templated.
         mode: ``create`` or ``sync``; empty: as the publisher file says. Templated.
         conflict_strategy: ``raise``, ``ignore`` or ``override``; empty: as the publisher file says. Templated.
         only_show: show what would change, and change nothing; ``true`` or ``false``. Templated.
     """
 
-    template_fields: Sequence[str] = ("publisher", "run", "mode", "conflict_strategy", "only_show")
+    template_fields: Sequence[str] = ("publisher", "run", "as_of", "mode", "conflict_strategy", "only_show")
     operator_extra_links = (StagedManifest(),)
     ui_color = "#e8f4ea"
 
@@ -44,6 +46,7 @@ class SendPinsOperator(BaseOperator):
         *,
         publisher: str,
         run: str,
+        as_of: str,
         mode: str = "",
         conflict_strategy: str = "",
         only_show: str | bool = False,
@@ -52,6 +55,7 @@ class SendPinsOperator(BaseOperator):
         super().__init__(**{"retry_policy": RETRY_POLICY, "multiple_outputs": True, **options})
         self.publisher = publisher
         self.run = run
+        self.as_of = as_of
         self.mode = mode
         self.conflict_strategy = conflict_strategy
         self.only_show = only_show
@@ -62,7 +66,9 @@ class SendPinsOperator(BaseOperator):
 
         Raises:
             ConfigError: the publisher sends no pins, or an argument is none of those allowed.
+            BadInput: newer pins were sent already.
         """
+        from include.pins.newest import one_sender
         from luigisbox.pin_sending import send_pins
         from luigisbox.uploads import manifest_uri
 
@@ -73,14 +79,17 @@ class SendPinsOperator(BaseOperator):
         strategy = _one_of("conflict_strategy", self.conflict_strategy or publisher.pins.conflict_strategy, _STRATEGIES)
         only_show = _one_of("only_show", str(self.only_show).lower(), ("true", "false"))
         self.manifest_uri = manifest_uri(self.run)
-        return send_pins(
-            LuigisBoxHook(publisher.luigisbox.connection).pins,
-            to_path(self.run),
-            publisher.pins,
-            mode=cast("Mode", mode),
-            conflict_strategy=cast("Strategy", strategy),
-            dry_run=only_show == "true",
-        )
+        run = to_path(self.run)
+        with one_sender(staging_root() / publisher.name / "pins", datetime.fromisoformat(self.as_of), run) as newest:
+            return send_pins(
+                LuigisBoxHook(publisher.luigisbox.connection).pins,
+                run,
+                publisher.pins,
+                newest,
+                mode=cast("Mode", mode),
+                conflict_strategy=cast("Strategy", strategy),
+                dry_run=only_show == "true",
+            )
 
 
 def _one_of(name: str, value: str, allowed: Sequence[str]) -> str:

@@ -1,23 +1,26 @@
 """A run of pins: create all of them, or make what is there what is wanted; and what became of each line.
 
-``results.parquet`` is written whatever happens. Before a call leaves, and after it, a note beside it says which of its
-lines are applied, so that a task that is tried again, or cleared, sends only the others.
+``results.parquet`` is written whatever happens. A task that is tried again, or cleared, sends only what is not applied
+(``luigisbox.pin_notes``).
 """
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from include.errors import BadInput, PipelineError
-from include.pins import compare
+from include.pins import changes, compare
+from include.pins.newest import Newest
 from include.pins.parts import Part, read_parts
 from include.pins.results import RESULTS, Results, table
 from include.pins.scopes import key
 from include.publishers.senders import Pins
 from include.staging import MANIFEST, read_json, write_json
-from luigisbox.pin_calls import Calls, Item
+from luigisbox.pin_calls import Calls
+from luigisbox.pin_items import Item
+from luigisbox.pin_notes import Notes
 from luigisbox.pins import PinClient, Strategy
 from vendor_http.errors import Conflict, Invalid, NotFound
 
@@ -28,7 +31,14 @@ BEFORE = "before.json"
 
 
 def send_pins(
-    client: PinClient, run: Path, settings: Pins, *, mode: Mode, conflict_strategy: Strategy, dry_run: bool = False
+    client: PinClient,
+    run: Path,
+    settings: Pins,
+    newest: Newest,
+    *,
+    mode: Mode,
+    conflict_strategy: Strategy,
+    dry_run: bool = False,
 ) -> dict[str, Any]:
     """Send the scopes of a run that was built.
 
@@ -36,6 +46,8 @@ def send_pins(
         client: of the publisher's tracker.
         run: the run's folder.
         settings: of the publisher.
+        newest: the newest pins that were sent. What replaces or deletes must not be older; a creation under ``raise``
+            or ``ignore`` leaves what is there alone, so it may come late, as in a backfill.
         mode: ``create`` sends all; ``sync`` only what differs, and deletes if the publisher says so.
         conflict_strategy: of bulk calls.
         dry_run: show the difference, change nothing.
@@ -44,7 +56,8 @@ def send_pins(
         The run's figures.
 
     Raises:
-        BadInput: the run was not built, or a sync has nothing that is wanted, or too much to delete; nothing was done.
+        BadInput: the run was not built, newer pins were sent, or a sync has nothing that is wanted, or too much to
+            delete; nothing was done.
         PipelineError: scopes were refused and the publisher does not skip them, or nobody knows what became of some.
         VendorError: Luigi's Box did not take a call; what became of each line so far is in ``results.parquet``.
     """
@@ -59,11 +72,14 @@ def send_pins(
         )
     if dry_run:
         return sending.show(mode)
+    if mode == "sync" or conflict_strategy == "override":
+        newest.refuse_if_older()
     try:
+        sending.notes.recall()
         if mode == "sync":
-            sending.sync()
+            sending.sync(newest.note)
         else:
-            sending.create()
+            sending.create(newest.note)
     finally:
         sending.results.write(run)
         log.info("%s", table(sending.figures()))
@@ -93,6 +109,7 @@ class _Sending:
             max_calls=settings.max_calls,
             before=lambda: self._there or frozenset(),
         )
+        self.notes = Notes(run, manifest, strategy, self.results, self._calls)
 
     def figures(self) -> dict[str, int]:
         """Counts of all there is to count."""
@@ -110,60 +127,76 @@ class _Sending:
         }
 
     def show(self, mode: Mode) -> dict[str, Any]:
-        """Log what a run would change."""
-        found = self._diff()
+        """Log what a run would change, and write ``diff.parquet``."""
         deletes = mode == "sync" and self._settings.delete
-        log.info("%s\n  (a dry run: nothing was changed)", compare.table(found, delete=deletes))
+        found = self._diff() if mode == "sync" else self._diff_of_creation()
+        self._tell(found, "\n  (a dry run: nothing was changed)", delete=deletes)
         return {
             "mode": mode,
             "dry_run": True,
             "create": len(found.create),
             "replace": len(found.replace),
             "unchanged": len(found.unchanged),
+            "conflict": len(found.conflict),
             "delete": len(found.extra) if deletes else 0,
             "not_wanted": len(found.extra),
         }
 
-    def create(self) -> None:
-        """Send all scopes that no earlier try of this run has applied."""
+    def create(self, begin: Callable[[], None]) -> None:
+        """Send all scopes that no earlier try of this run has applied; ``begin`` is called before the first leaves."""
         if self._strategy == "raise" and self._manifest["scopes"]:
             self._there = self._before()
+        begin()
         for part in read_parts(self._run, self._manifest):
-            begun = self._take_note(part)
             items = [item for item in _items(part) if self.results.outcome(item.number) != "applied"]
-            if not items:
-                continue
-            self._remember(part)
-            try:
-                go_on = self._calls.send(items, begun=begun)
-            finally:
-                self._remember(part)
-            if not go_on:
+            if items and not self._send(part, items):
                 break
 
-    def sync(self) -> None:
-        """Create and replace what differs, then delete what is not wanted."""
+    def sync(self, begin: Callable[[], None]) -> None:
+        """Create and replace what differs, then delete what is not wanted; ``begin`` as in :meth:`create`."""
         found = self._diff()
         self._extra = len(found.extra)
+        self._tell(found, "", delete=self._settings.delete)
         self._refuse_too_many(found)
-        log.info("%s", compare.table(found, delete=self._settings.delete))
+        begin()
         self.results.set(found.unchanged, "unchanged")
+        self._calls.settle(found.unchanged)
         create, replace = frozenset(found.create), dict(found.replace)
         for part in read_parts(self._run, self._manifest):
             items = _items(part)
             new = [item for item in items if item.number in create]
             others = [item for item in items if item.number in replace]
-            if new and not self._calls.send(new):
-                break
-            if not all(self._replace(item, replace[item.number]) for item in others):
+            if (new or others) and not self._send(part, new, others, replace):
                 break
         if self._settings.delete:
-            self._delete(found.extra)
+            self._delete(list(found.extra))
+
+    def _send(
+        self, part: Part, new: list[Item], others: Sequence[Item] = (), replace: Mapping[int, str] | None = None
+    ) -> bool:
+        """Create scopes of a part, and replace others; tells whether to go on."""
+        numbers = [item.number for item in (*new, *others)]
+        begun = bool(self._calls.open_of(numbers))
+        self.notes.remember(part, numbers)
+        try:
+            return (not new or self._calls.send(new, begun=begun and replace is None)) and all(
+                self._replace(item, (replace or {})[item.number]) for item in others
+            )
+        finally:
+            self.notes.remember(part)
 
     def _diff(self) -> compare.Diff:
         there = self._client.export()
+        compare.refuse_doubled(there)
         self._there = frozenset(map(key, there))
         return compare.diff(there, self._wanted())
+
+    def _diff_of_creation(self) -> compare.Diff:
+        return compare.of_creation(compare.diff(self._client.export(), self._wanted()), self._strategy)
+
+    def _tell(self, found: compare.Diff, more: str, *, delete: bool) -> None:
+        changes.write_diff(self._run, found, read_parts(self._run, self._manifest), delete=delete)
+        log.info("%s\n%s%s", changes.table(found, delete=delete), changes.first_of(self._run), more)
 
     def _wanted(self) -> Iterator[dict[str, Any]]:
         for part in read_parts(self._run, self._manifest):
@@ -176,13 +209,14 @@ class _Sending:
             raise BadInput(
                 f"{going:,} of the {there:,} scopes that are there would be deleted, more than pins.max_deletions = "
                 f"{most:,}. Nothing was done: nothing created ({len(found.create):,}) or replaced "
-                f"({len(found.replace):,}) either. If the source is right, raise the limit."
+                f"({len(found.replace):,}) either. All of it is listed in {self._run / changes.DIFF}. If the source is "
+                "right, raise the limit."
             )
 
     def _replace(self, item: Item, number: str) -> bool:
         """Tells whether to go on."""
         self.results.replaces(item.number, number)
-        self.results.set([item.number], "unknown", "no answer came")
+        self._calls.leave([item.number])
         try:
             self._client.replace(number, item.scope)
         except (Conflict, NotFound) as error:
@@ -191,6 +225,7 @@ class _Sending:
             self.results.set([item.number], "invalid", str(error))
         else:
             self.results.set([item.number], "applied")
+        self._calls.settle([item.number])
         return self._settings.skip_bad or self.results.outcome(item.number) == "applied"
 
     def _delete(self, ids: Sequence[str]) -> None:
@@ -226,11 +261,16 @@ class _Sending:
         counts = self.results.counts()
         if not self.results.refused() or (self._settings.skip_bad and not counts["unknown"]):
             return
+        advice = (
+            "Mend the source, or raise pins.max_calls, and run again."
+            if self._settings.skip_bad
+            else "Mend the source and run again; with pins.skip_bad the others are sent all the same."
+        )
         told = ", ".join(f"{outcome.replace('_', ' ')} {rows:,}" for outcome, rows in counts.items() if rows)
         raise PipelineError(
             f"of {self._manifest['scopes']:,} scopes: {told}. {self.results.first_refusal(self._run)} Each with its "
-            f"line and reason is in {self._run / RESULTS}. Mend the source and run again; with pins.skip_bad the "
-            "others are sent all the same. What was applied is not sent again when this task is cleared."
+            f"line and reason is in {self._run / RESULTS}. {advice} What was applied is not sent again when this task "
+            "is cleared."
         )
 
     def _before(self) -> frozenset[bytes]:
@@ -239,24 +279,6 @@ class _Sending:
         if not path.exists():
             write_json(path, {"keys": sorted({key(scope).hex() for scope in self._client.export()})})
         return frozenset(map(bytes.fromhex, read_json(path)["keys"]))
-
-    def _take_note(self, part: Part) -> bool:
-        """Take over what an earlier try of this run applied; tells whether there was one."""
-        note = self._note(part)
-        noted = read_json(note) if note.exists() else {}
-        if (noted.get("sha256"), noted.get("conflict_strategy")) != (part.sha256, self._strategy):
-            return False
-        self.results.set((part.first + place for place in noted["applied"]), "applied")
-        return True
-
-    def _remember(self, part: Part) -> None:
-        numbers = range(part.first, part.first + len(part.lines))
-        applied = [number - part.first for number in numbers if self.results.outcome(number) == "applied"]
-        content = {"sha256": part.sha256, "conflict_strategy": self._strategy, "applied": applied}
-        write_json(self._note(part), content)
-
-    def _note(self, part: Part) -> Path:
-        return self._run / "sent" / Path(part.name).with_suffix(".json").name
 
 
 def _items(part: Part) -> list[Item]:

@@ -6,7 +6,8 @@ applied: sent again, they would be refused for what they did themselves. These e
 them looks at what is there. Without a connection nothing left, and a 429 was not taken; both are always tried again.
 
 The shape of a list and of an export is not documented: an array of scopes, an object with one, and a scope a line are
-all understood. A list is read page by page until a page is empty, since a server may give less than was asked for.
+all understood; an export without a byte is none. A list is read page by page until a page is empty, since a server may
+give less than was asked for.
 """
 
 import json
@@ -17,7 +18,7 @@ from urllib.parse import quote
 
 from luigisbox.auth import LuigisBoxAuth
 from luigisbox.client import Settings, refusal, skew_seconds
-from vendor_http.errors import FateUnknown, NotFound, ServerError, Unreachable, Unreadable, VendorError
+from vendor_http.errors import FateUnknown, Invalid, NotFound, ServerError, Unreachable, Unreadable, VendorError
 from vendor_http.retry import Retry
 from vendor_http.session import VendorSession
 
@@ -60,7 +61,7 @@ class PinClient:
             NotFound: there is no scope with this id, or no such tracker.
             Conflict, Invalid, VendorError: it was not replaced.
         """
-        answer = self._call("PUT", f"/scope/{quote(number, safe='')}", body=_json(scope))
+        answer = self._call("PUT", _of_scope(number), body=_json(scope))
         return _one(answer)
 
     def delete(self, number: str) -> None:
@@ -70,7 +71,7 @@ class PinClient:
             NotFound: there is no scope with this id, or no such tracker.
             VendorError: it was not deleted.
         """
-        self._call("DELETE", f"/scope/{quote(number, safe='')}")
+        self._call("DELETE", _of_scope(number))
 
     def list(
         self,
@@ -112,7 +113,8 @@ class PinClient:
             Conflict: under ``raise``: there is a scope for a target already.
             Invalid: a scope is refused.
             TooLarge: more than 5,000.
-            VendorError: anything else. Whether a refused call applied a part of itself is not documented.
+            VendorError: anything else. Whether a refused call applied a part of itself is not documented. If an earlier
+                attempt of this call ended without an answer, it is this error's ``__cause__``.
         """
         query = {"conflict_strategy": [conflict_strategy]}
         self._call("POST", "/scopes/_bulk", query, lines, content_type=NDJSON, again=conflict_strategy != "raise")
@@ -128,19 +130,24 @@ class PinClient:
         again: bool = True,
     ) -> bytes:
         """One request, tried again as the head of this module says."""
+        lost: VendorError | None = None
 
         def attempt(number: int) -> bytes:
+            nonlocal lost
             content = _Body(body)
             try:
                 return self._send(method, path, query or {}, content, content_type)
-            except NotFound:
-                if method == "DELETE" and number > 1:  # the attempt before, whose answer was lost, did it
-                    return b""
-                raise
             except (Unreachable, ServerError) as error:
-                if again or (isinstance(error, Unreachable) and not content.connected):
+                if isinstance(error, Unreachable) and body and not content.connected:
+                    raise
+                lost = error
+                if again:
                     raise
                 raise FateUnknown(f"{error} {_UNKNOWN}", status=error.status) from error
+            except VendorError as error:
+                if method == "DELETE" and isinstance(error, NotFound) and number > 1:  # an attempt before did it
+                    return b""
+                raise error from lost
 
         return self.retry.run(f"{method} {_shown(path)}", attempt)
 
@@ -173,7 +180,9 @@ class PinClient:
             409: "A scope for the same target is there already"
             + ("." if of_one or path == "/scope" else ", and conflict_strategy is raise; ignore or override allow it."),
             413: f"A call takes at most {MAX_SCOPES:,} scopes: lower pins.scopes_per_call.",
-            422: "A scope is not as Luigi's Box wants it.",
+            422: "What to list is not as Luigi's Box wants it."
+            if path.startswith("/scopes") and not path.endswith("_bulk")
+            else "A scope is not as Luigi's Box wants it.",
         }.get(error.status or 0)
         if meaning is None:
             return error
@@ -190,6 +199,13 @@ class _Body(bytes):
     def attach(self, _: Any) -> None:
         """Called before the first byte leaves."""
         self.connected = True
+
+
+def _of_scope(number: str) -> str:
+    """The path of a scope; an id that would lead to another path is none."""
+    if not number.strip(". \t\r\n"):
+        raise Invalid(f"{number!r} is no id of a scope. Nothing was sent.")
+    return f"/scope/{quote(number, safe='')}"
 
 
 def _shown(path: str) -> str:
@@ -215,6 +231,8 @@ def _scopes(answer: bytes, *, whole: bool) -> Sequence[dict[str, Any]]:
     Raises:
         Unreadable: these are not scopes, or fewer than the answer itself says there are.
     """
+    if whole and not answer.strip():
+        raise Unreadable("POST /scopes/export: a success without content; an export without scopes would be []")
     try:
         said = json.loads(answer)
     except (ValueError, RecursionError):
@@ -225,9 +243,17 @@ def _scopes(answer: bytes, *, whole: bool) -> Sequence[dict[str, Any]]:
         total = next((said[key] for key in _TOTALS if isinstance(said.get(key), int)), 0)
         if whole and isinstance(rows, list) and total > len(rows):
             raise Unreadable(f"POST /scopes/export: {len(rows):,} scopes came of {total:,}; the export is not whole")
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and "id" in row for row in rows):
+    if not isinstance(rows, list) or not all(_is_scope(row) for row in rows):
         raise Unreadable("the answer is no list of scopes with their ids")
     return rows
+
+
+def _is_scope(row: Any) -> bool:
+    """What is looked at has to be what it should; the rest is the vendor's."""
+    if not isinstance(row, dict) or not isinstance(row.get("id"), str | int) or not str(row["id"]).strip():
+        return False
+    pins, tags = (row.get(name) or [] for name in ("pin_definitions", "tags"))
+    return isinstance(tags, list) and isinstance(pins, list) and all(isinstance(pin, dict) for pin in pins)
 
 
 def _lines(answer: bytes) -> Any:

@@ -45,6 +45,7 @@ def pins(the_plan: Any) -> None:
         task_id="send",
         publisher=the_plan["publisher"],
         run=the_plan["run"],
+        as_of=the_plan["as_of"],
         mode="{{ params.mode or '' }}",
         conflict_strategy="{{ params.conflict_strategy or '' }}",
         only_show="{{ params.dry_run }}",

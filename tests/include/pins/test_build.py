@@ -3,6 +3,8 @@
 import gzip
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from include.pins.build import build_pins
 from include.pins.parts import read_parts
 from include.pins.rows import OPTIONAL, REQUIRED
 from include.publishers.senders import Pins
-from include.staging import write_json
+from include.staging import PROJECT_ROOT, write_json
 
 ALL = Pins(files="x", refuse_reject_percent=100)
 
@@ -201,6 +203,44 @@ def test_a_scope_goes_whole_or_not_at_all(tmp_path: Path) -> None:
         ("6", "not_json"),
         ("7", "missing_field"),
     ]
+
+
+@pytest.mark.parametrize("wrong", [{"tags": "[broken"}, {"target_metadata": "{"}, {"tags": b"\xff"}])
+def test_a_row_takes_its_scope_with_it_whatever_is_wrong_in_it(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    run = stage_rows(tmp_path, [row("a", "1"), row("b", "1"), row("a", "2", **wrong)])
+    build_pins(run, ALL)
+    assert [each["target_identity"] for each in sent(run)] == ["b"]
+    assert "with_another_row" in {reason for _, _, reason, _ in rejects(run)}
+
+
+def test_a_row_whose_target_cannot_be_read_takes_every_scope_that_it_may_belong_to(tmp_path: Path) -> None:
+    def criteria(text: str, model: str = "m") -> dict[str, Any]:
+        return {**row("", "x"), "model": model, "target_type": "criteria", "target_criteria": text}
+
+    run = stage_rows(tmp_path, [criteria('{"a": 1}'), row("a", "1"), criteria('{"a": '), criteria('{"a": 1}', "n")])
+    build_pins(run, ALL)
+    assert [(each["model"], each["target_type"]) for each in sent(run)] == [("basket", "item"), ("n", "criteria")]
+    assert sorted((line, reason, detail[:40]) for _, line, reason, detail in rejects(run)) == [
+        ("1", "with_another_row", "row 3, whose target cannot be read, may b"[:40]),
+        ("3", "not_json", "target_criteria: is not JSON: Expecting v"[:40]),
+    ]
+
+
+def test_memory_follows_no_length_of_lines(tmp_path: Path) -> None:
+    lines = text(*(scope(f"p{number}", target_metadata={"x": "y" * 900_000}) for number in range(70)))
+    run = stage(tmp_path, lines)
+    code = (
+        "import resource, sys; from pathlib import Path; from include.pins.build import build_pins; "
+        "from include.publishers.senders import Pins; before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; "
+        "build_pins(Path(sys.argv[1]), Pins(files='x')); "
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, run], capture_output=True, text=True, check=True, cwd=PROJECT_ROOT
+    )
+    assert int(done.stdout) < 200  # MB; the lines alone are 63
+    assert len(sent(run)) == 70
+    assert len(list((run / "chunks").iterdir())) == 1
 
 
 def test_rows_that_could_not_be_read_are_counted(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What is there against what is wanted: which are the same, which differences count, and what a sync would do."""
 
 import copy
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from include.errors import BadInput
-from include.pins.compare import diff, same, table
-from include.pins.parts import LINES, LINES_SCHEMA
+from include.pins.changes import DIFF, first_of, table, write_diff
+from include.pins.compare import diff, of_creation, refuse_doubled, same
+from include.pins.parts import LINES, LINES_SCHEMA, Part
 from include.pins.results import Results
 
 
@@ -53,6 +55,8 @@ def changed(**changes: Any) -> dict[str, Any]:
         ({**scope(), "pin_definitions": scope()["pin_definitions"][::-1]}, scope()),
         (changed(active_from="2026-01-01T00:00:00.000Z"), changed(active_from="2026-01-01T01:00:00+01:00")),
         (changed(position=4), changed(position=None)),
+        (changed(position=1.0), changed(position=1)),
+        (changed(widget_id="7"), changed(widget_id=7)),
     ],
 )
 def test_what_a_server_may_add_or_spell_otherwise_is_no_difference(
@@ -104,8 +108,50 @@ def test_criteria_are_the_same_in_any_order_of_keys() -> None:
 
 
 def test_two_that_look_the_same_are_not_guessed_between() -> None:
-    with pytest.raises(BadInput, match="of 3 scopes at Luigi's Box 1 have the same model and target"):
-        diff([there(scope(), "1"), there(scope(tags=["a"]), "2"), there(scope("p2"), "3")], [scope()])
+    found = [there(scope(tags=[str(number)]), f"id{number}") for number in range(8)] + [there(scope("p2"), "x")]
+    with pytest.raises(
+        BadInput, match=r"of 9 scopes .* 7 have the same model and target .*ids id1, id2, id3, id4, id5, …"
+    ):
+        refuse_doubled(found)
+    refuse_doubled(found[7:])
+
+
+@pytest.mark.parametrize(
+    ("strategy", "create", "replace", "unchanged", "conflict"),
+    [("raise", [2], [], [], [0, 1]), ("ignore", [2], [], [0, 1], []), ("override", [2], [(1, "b")], [0], [])],
+)
+def test_a_creation_goes_by_its_strategy_and_takes_what_is_doubled_there(
+    strategy: Any, create: Any, replace: Any, unchanged: Any, conflict: Any
+) -> None:
+    found = [there(scope("p0"), "a"), there(scope("p1", tags=["x"]), "b"), there(scope("p1"), "c")]
+    made = of_creation(diff(found, [scope("p0"), scope("p1"), scope("p2")]), strategy)
+    assert (made.create, made.replace, made.unchanged, made.conflict) == (create, replace, unchanged, conflict)
+    assert ("there, so refused              2" in table(made, delete=False)) == (strategy == "raise")
+
+
+def test_a_difference_is_a_row_a_change_and_its_first_rows_are_told(tmp_path: Path) -> None:
+    wanted = [scope(f"p{number}") for number in range(14)]
+    origins = [{"part": 0, "place": n, "file": "f.ndjson", "line": n + 1, "rows": 1, "key": b"k"} for n in range(14)]
+    pq.write_table(pa.Table.from_pylist(origins, LINES_SCHEMA), tmp_path / LINES)
+    parts = [
+        Part("a", "", 0, [b"k"] * 8, [json.dumps(each).encode() for each in wanted[:8]]),
+        Part("b", "", 8, [b"k"] * 6, [json.dumps(each).encode() for each in wanted[8:]]),
+    ]
+    criteria = {"model": "home", "target_type": "criteria", "target_criteria": {"brand": "x"}, "pin_definitions": []}
+    exported = [there(wanted[0], "u"), there(scope("p9", tags=["old"]), "r"), {**criteria, "id": "gone"}]
+    for delete, action in ((True, "delete"), (False, "stays")):
+        write_diff(tmp_path, diff(exported, wanted), parts, delete=delete)
+        rows = pq.read_table(tmp_path / DIFF).to_pylist()
+        gone = rows.pop(0 if delete else -1)
+        assert (gone["action"], gone["scope_id"], gone["line"]) == (action, "gone", None)
+        assert (gone["model"], gone["target"]) == ("home", '{"brand": "x"}')
+        assert [row["line"] for row in rows] == list(range(2, 15))
+        assert [row["action"] for row in rows] == ["create"] * 8 + ["replace"] + ["create"] * 4
+        assert (rows[8]["target"], rows[8]["scope_id"]) == ("p9", "r")
+    told = first_of(tmp_path).splitlines()
+    assert told[0] == "    create    basket  p1  f.ndjson line 2"
+    assert told[8] == "    replace   basket  p9  id r  f.ndjson line 10"
+    assert told[10:] == ["    … and 4 more", f"  all of them: {tmp_path / DIFF}"]
 
 
 def test_results_are_a_row_a_line_and_a_row_a_deletion(tmp_path: Path) -> None:
@@ -127,4 +173,7 @@ def test_results_are_a_row_a_line_and_a_row_a_deletion(tmp_path: Path) -> None:
         (None, "delete", "applied", "id9"),
     ]
     assert results.first_refusal(tmp_path) == "The first: f.ndjson line 6: position is wrong"
+    results.set([0], "unknown", "max_calls were used up")  # which is at fault for nothing
+    assert results.first_refusal(tmp_path) == "The first: f.ndjson line 6: position is wrong"
+    results.set([0], "applied")
     assert results.counts()["invalid"] == results.counts()["applied"] == results.deleted() == 1

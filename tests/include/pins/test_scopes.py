@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -246,3 +247,27 @@ def test_a_value_that_does_not_fit_its_column_is_refused(column: str, text: str,
     with pytest.raises(Refused, match=column) as refused:
         (scope_of if column in SCOPE else pin_of)({column: text})
     assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "12345678901234567890.12", "1e-400", "1e99999999999999999999"])
+def test_a_number_that_readers_do_not_keep_is_refused(number: str) -> None:
+    with pytest.raises(Refused, match="which JSON readers do not keep") as refused:
+        parse(f'{{"target_criteria": {{"price": {number}}}}}'.encode())
+    assert refused.value.reason == "inexact_number"
+
+
+@pytest.mark.parametrize("number", ["1.10", "0.30000000000000004", "1e2", "-0.0", "12345678901234567890"])
+def test_a_number_that_is_kept_is_sent_as_that_number(number: str) -> None:
+    said = {**GOOD, "target_metadata": {"price": parse(number.encode())}}
+    assert Decimal(write(check(said)).partition('"price":')[2].partition("}")[0]) == Decimal(number)
+
+
+def test_a_number_that_is_none_is_never_written() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write({**GOOD, "target_metadata": {"x": float("inf")}})
+
+
+def test_a_zone_as_postgres_prints_it_is_completed() -> None:
+    found = pin_of({"active_from": "2026-01-01 06:00:00+01", "active_to": "2026-01-02 06:00:00.5-11"})
+    assert (found["active_from"], found["active_to"]) == ("2026-01-01T06:00:00+01:00", "2026-01-02T06:00:00.5-11:00")
+    assert pin_of({"active_from": "2026-01-01"}) == {"active_from": "2026-01-01"}

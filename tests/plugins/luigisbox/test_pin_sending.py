@@ -5,6 +5,7 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,18 @@ import requests
 
 from include.errors import BadInput, ConfigError, PipelineError
 from include.pins.build import build_pins
+from include.pins.newest import one_sender
 from include.publishers.senders import Pins
 from include.sandbox.server import Running, running
 from include.staging import write_json
 from luigisbox.client import Settings
-from luigisbox.pin_calls import Item, named
+from luigisbox.pin_items import Item, named
 from luigisbox.pin_sending import send_pins
 from luigisbox.pins import PinClient
 from vendor_http.errors import ServerError, Unauthorized, Unreachable
 from vendor_http.retry import Retry
 
+NOW = datetime(2026, 4, 1, tzinfo=UTC)
 BAD = 7
 """A widget_id that is no text: the sandbox refuses it, this project does not look at it."""
 
@@ -76,9 +79,10 @@ class Place:
         return built(self._folder / f"run{self._runs}", scopes, **settings)
 
     def send(
-        self, run: tuple[Path, Pins], strategy: Any = "raise", mode: Any = "create", **more: Any
+        self, run: tuple[Path, Pins], strategy: Any = "raise", mode: Any = "create", at: datetime = NOW, **more: Any
     ) -> dict[str, Any]:
-        return send_pins(self.client, *run, mode=mode, conflict_strategy=strategy, **more)
+        with one_sender(self._folder, at, run[0]) as newest:
+            return send_pins(self.client, *run, newest, mode=mode, conflict_strategy=strategy, **more)
 
     def there(self) -> dict[str, Any]:
         return {each["target_identity"]: each for each in requests.get(f"{self.url}/_sandbox/pins").json()}
@@ -190,20 +194,64 @@ def test_under_raise_without_skip_bad_the_first_conflict_ends_it(place: Place) -
 
 
 @EVERY_VENDOR
-def test_under_raise_an_invalid_line_is_not_searched_for(place: Place) -> None:
-    run = place.run(scopes(16, [2]), skip_bad=True)
-    if place.names_lines:
+def test_under_raise_an_invalid_line_is_searched_for_among_what_is_not_there(place: Place) -> None:
+    place.put(scope("p1", tags=["theirs"]), scope("p12"))
+    run = place.run(scopes(24, [2, 6, 17]), skip_bad=True)
+    place.send(run)
+    assert lines_with(run, "invalid") == [3, 7, 18]
+    assert lines_with(run, "conflict") == [2, 13]
+    assert len(lines_with(run, "applied")) == 19
+    assert len(place.there()) == 21  # and none of them was sent over another one
+    assert place.there()["p1"]["tags"] == ["theirs"]
+
+
+@EVERY_VENDOR
+def test_under_raise_the_search_ends_when_its_calls_are_used_up(place: Place) -> None:
+    run = place.run(scopes(8, [0, 3, 6]), skip_bad=True, max_calls=3)
+    with pytest.raises(PipelineError, match=r"unknown .* Mend the source, or raise pins\.max_calls, and run again"):
         place.send(run)
-        assert lines_with(run, "invalid") == [3]
-        assert len(place.there()) == 15
-        return
-    with pytest.raises(PipelineError, match="unknown"):
+    assert place.calls() <= 4
+    assert len(lines_with(run, "applied")) == len(place.there())
+    assert not lines_with(run, "not_sent")
+
+
+def test_under_raise_a_conflict_is_known_whatever_else_the_answer_is_about(place: Place) -> None:
+    place.put(scope("p0", tags=["theirs"]))
+    run = place.run(scopes(4, [2]))
+    with pytest.raises(PipelineError, match="applied 2, conflict 1, invalid 1"):
         place.send(run)
-    assert place.calls() == 2
-    applied = lines_with(run, "applied")
-    assert place.there().keys() == {f"p{line - 1}" for line in applied}
-    assert lines_with(run, "unknown") == [line for line in range(1, 9) if line not in applied]
-    assert "under ignore or override it is looked for" in reasons(run)[3]
+    assert (lines_with(run, "conflict"), lines_with(run, "invalid")) == ([1], [3])
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"pin_definitions.pin_identity": ["item 'p5' is not in the catalogue"]},
+        {"body": ["cannot be parsed: line 1: unknown item"]},
+        {"target_identity": ["must be one of 'p1', 'p5'"]},
+    ],
+)
+def test_under_raise_a_line_that_an_answer_seems_to_name_is_at_fault_only_if_it_is_refused_alone(
+    serve: Any, tmp_path: Path, said: Any
+) -> None:
+    stored: dict[str, Any] = {}
+
+    def answer(handler: Any) -> None:
+        sent = [json.loads(line) for line in handler.take().splitlines()]
+        if handler.path.split("?")[0].endswith("export"):
+            handler.reply(200, json.dumps([{"id": name, **each} for name, each in stored.items()]).encode())
+        elif any(each["target_identity"] == "p6" for each in sent):
+            handler.reply(422, json.dumps({"reason": "no", "exception_details": said}).encode())
+        else:
+            assert not stored.keys() & {each["target_identity"] for each in sent}
+            stored.update({each["target_identity"]: each for each in sent})
+            handler.reply(200, b"{}")
+
+    run = built(tmp_path / "run", scopes(8), skip_bad=True)
+    client = PinClient(Settings(serve(answer), "1-1", "key"), Retry(sleep=lambda _: None))
+    with one_sender(tmp_path, NOW, run[0]) as newest:
+        figures = send_pins(client, *run, newest, mode="create", conflict_strategy="raise")
+    assert (lines_with(run, "invalid"), figures["applied"], len(stored)) == ([7], 7, 7)
 
 
 @pytest.mark.parametrize("fault", ["reset_after_store", "503", "reset_mid_body"])
@@ -234,7 +282,7 @@ def test_a_worker_that_dies_after_a_call_knows_its_scopes_from_others_when_it_co
     place.send(run)
     note = run[0] / "sent/pins-00000.json"
     applied = json.loads(note.read_text())
-    note.write_text(json.dumps({**applied, "applied": []}))  # as it is before the call leaves
+    note.write_text(json.dumps({**applied, "applied": [], "open": list(range(8))}))  # as it is before the call leaves
     figures = place.send(run)
     assert (figures["applied"], lines_with(run, "conflict"), len(place.there())) == (7, [4], 8)
     assert figures["looks"] == 2
@@ -274,6 +322,44 @@ def test_a_search_that_is_cut_short_says_of_no_line_that_it_was_not_sent(place: 
     assert "did not come to its end" in reasons(run)[8]
 
 
+class Locking(PinClient):
+    """After a call, Luigi's Box does not take the key any more."""
+
+    def bulk(self, lines: bytes, conflict_strategy: Any) -> None:
+        try:
+            super().bulk(lines, conflict_strategy)
+        finally:
+            fault = {"fault": "401", "times": None}
+            requests.post(f"{self.settings.base_url}/_sandbox/faults", json=fault).raise_for_status()
+
+
+@EVERY_VENDOR
+def test_a_key_that_is_refused_in_a_search_leaves_what_was_sent_before_unknown(place: Place) -> None:
+    run = place.run(scopes(16, [6]), skip_bad=True)
+    place.client = Locking(place.client.settings, place.client.retry)
+    for _ in range(2):  # the second try is refused at once, and knows no more
+        with pytest.raises(Unauthorized):
+            place.send(run, "override")
+        assert lines_with(run, "unknown") == list(range(1, 9))
+        assert lines_with(run, "not_sent") == list(range(9, 17))
+
+
+@pytest.mark.parametrize("mode", ["create", "sync"])
+def test_a_call_whose_answer_was_lost_stays_unknown_when_the_key_is_refused_later(place: Place, mode: str) -> None:
+    run = place.run(scopes(16))
+    place.fault("reset_after_store", path="/v1/recommender/pin/1234-5678/scopes/_bulk")
+    place.client = PinClient(place.client.settings, Retry(sleep=lambda _: place.fault("401", times=None)))
+    for strategy in ("override", "override", "ignore"):
+        with pytest.raises(Unauthorized):
+            place.send(run, strategy, mode)
+        assert lines_with(run, "unknown") == list(range(1, 9))
+        assert lines_with(run, "not_sent") == list(range(9, 17))
+    assert len(place.there()) == 8
+    requests.delete(f"{place.url}/_sandbox/faults").raise_for_status()
+    place.send(run, "override", mode)
+    assert set(outcomes(run).values()) <= {"applied", "unchanged"}
+
+
 def test_a_wrong_key_says_so_and_nothing_was_sent(place: Place) -> None:
     run = place.run(scopes(3))
     place.fault("401", times=None)
@@ -306,6 +392,59 @@ def test_a_sync_creates_replaces_and_deletes_what_differs(place: Place, caplog: 
     assert (after["p20"]["id"], after["p20"]["tags"]) == (ids["p20"], ["new"])
     again = place.send(run, mode="sync")
     assert (again["unchanged"], again["applied"], again["calls"]) == (11, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "figures", "actions"),
+    [
+        ("raise", {"create": 1, "replace": 0, "unchanged": 0, "conflict": 2}, ["conflict", "conflict", "create"]),
+        ("ignore", {"create": 1, "replace": 0, "unchanged": 2, "conflict": 0}, ["create"]),
+        ("override", {"create": 1, "replace": 1, "unchanged": 1, "conflict": 0}, ["replace", "create"]),
+    ],
+)
+def test_a_dry_run_of_a_creation_goes_by_its_strategy(
+    place: Place, strategy: str, figures: dict[str, int], actions: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    place.put(scope("p0"), scope("p1", tags=["theirs"]), scope("p9"))
+    run = place.run(scopes(3), delete=True)
+    caplog.set_level("INFO")
+    shown = place.send(run, strategy, dry_run=True)
+    assert {name: shown[name] for name in figures} == figures
+    rows = pq.read_table(run[0] / "diff.parquet").to_pylist()
+    assert [(row["action"], row["line"]) for row in rows][-1] == ("stays", None)
+    assert [row["action"] for row in rows[:-1]] == actions
+    assert "create    basket  p2  pins.ndjson line 3" in caplog.text
+
+
+def test_what_a_sync_would_delete_is_listed_also_when_it_is_too_much(place: Place) -> None:
+    place.put(*scopes(3))
+    run = place.run(scopes(1), delete=True, max_deletions=1)
+    with pytest.raises(BadInput, match=r"All of it is listed in .*diff\.parquet"):
+        place.send(run, mode="sync")
+    rows = pq.read_table(run[0] / "diff.parquet").to_pylist()
+    assert sorted((row["action"], row["target"]) for row in rows) == [("delete", "p1"), ("delete", "p2")]
+
+
+def test_an_older_run_never_goes_over_a_newer_one(place: Place) -> None:
+    old, new = place.run(scopes(3), delete=True), place.run(scopes(2, start=1), delete=True)
+    hour = timedelta(hours=1)
+    place.send(old, mode="sync")
+    place.send(new, mode="sync", at=NOW + hour)
+    for strategy, mode in (("raise", "sync"), ("override", "create")):
+        with pytest.raises(
+            BadInput, match=r"as of 2026-04-01T01:00:00 UTC, were sent already \(run run2\).* trigger a new run"
+        ):
+            place.send(old, strategy, mode)
+    assert place.there().keys() == {"p1", "p2"}
+    assert place.calls() == 1
+    assert place.send(old, mode="sync", dry_run=True)["delete"] == 0
+    place.send(place.run(scopes(1)), "ignore")  # which leaves what is there alone
+    place.send(new, mode="sync", at=NOW + hour)  # cleared
+    assert place.there().keys() == {"p1", "p2"}
+    refused = place.run(scopes(1), delete=True, max_deletions=0)
+    with pytest.raises(BadInput, match="max_deletions"):
+        place.send(refused, mode="sync", at=NOW + 2 * hour)
+    assert place.send(new, mode="sync", at=NOW + hour)["unchanged"] == 2  # what sent nothing is not the newest
 
 
 def test_a_sync_deletes_only_when_asked_and_within_the_limit(place: Place) -> None:
@@ -348,7 +487,7 @@ def test_nothing_is_deleted_while_a_line_is_refused_here_or_there(place: Place) 
 
 def test_a_run_that_was_not_built_is_not_sent(place: Place) -> None:
     with pytest.raises(BadInput, match="not there"):
-        send_pins(place.client, Path("/nowhere"), Pins(files="x"), mode="create", conflict_strategy="raise")
+        place.send((Path("/nowhere"), Pins(files="x")))
 
 
 @pytest.mark.parametrize(
@@ -358,8 +497,8 @@ def test_a_run_that_was_not_built_is_not_sent(place: Place) -> None:
         ({"pin_definitions.position": ["must be an integer"]}, []),
         ({"position": ["line 2: no", "Row #3: no"]}, [2, 3]),
         ({"target_identity": ["'p4' already exists"]}, [5]),
-        ({"p0": ["already exists"]}, [1]),
-        ({"scopes": {"p1": [{"message": "no"}]}}, [2]),
+        ({"pin_definitions.pin_identity": ["'p4' is not in the catalogue"], "p0": ["no"]}, []),
+        ({"scopes": [{"target_identity": {"p1": [{"message": "no"}]}}]}, [2]),
         ({"target_identity": ["line 99"]}, []),
         ({"body": ["expected a comma at line 1 column 17"]}, []),
         ("nonsense", []),
@@ -386,7 +525,9 @@ def test_the_operator_takes_what_the_form_gives(shop: Any, tmp_path: Path) -> No
     run = built(tmp_path / "run", scopes(2))[0].as_uri()
 
     def send(**more: Any) -> dict[str, Any]:
-        return SendPinsOperator(task_id="send", publisher="shop", run=run, **more).execute({})  # type: ignore[typeddict-item]
+        return SendPinsOperator(
+            task_id="send", publisher="shop", run=run, as_of="2026-04-01T00:00:00+00:00", **more
+        ).execute({})  # type: ignore[typeddict-item]
 
     with pytest.raises(ConfigError, match="publisher shop: pins is missing"):
         send()

@@ -170,14 +170,33 @@ def test_any_likely_shape_of_an_export_is_understood(serve: Serve, wrap: str | N
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"<html>", b'{"error": "maintenance"}', b"[1]", b'[{"model": "x"}]', b'{"total": 3, "data": [{"id": 1}]}'],
+    [
+        b"",
+        b"  \n",
+        b'[{"id": "1", "pin_definitions": ["x"]}]',
+        b'[{"id": "1", "pin_definitions": {"a": 1}}]',
+        b'[{"id": "1", "tags": 5}]',
+        b'[{"id": null}]',
+        b'[{"id": ""}]',
+        b"<html>",
+        b'{"error": "maintenance"}',
+        b"[1]",
+        b'[{"model": "x"}]',
+        b'{"total": 3, "data": [{"id": 1}]}',
+    ],
 )
 def test_an_export_that_is_none_or_not_whole_is_not_taken_for_one(serve: Serve, body: bytes) -> None:
-    if body:
-        with pytest.raises(Unreadable):
-            answers(serve, body).export()
-    else:
-        assert answers(serve, body).export() == []
+    with pytest.raises(Unreadable):
+        answers(serve, body).export()
+
+
+@pytest.mark.parametrize("number", ["", ".", "..", " "])
+def test_an_id_that_leads_elsewhere_is_not_sent(pins: PinClient, box: Any, number: str) -> None:
+    box.forget_requests()
+    for attempt in (lambda: pins.delete(number), lambda: pins.replace(number, scope())):
+        with pytest.raises(Invalid, match="is no id of a scope"):
+            attempt()
+    assert calls(box) == []
 
 
 def test_a_list_that_heeds_no_offset_does_not_go_on_for_ever(serve: Serve) -> None:
