@@ -18,6 +18,9 @@ arrived or not. It is not sent again by itself. This DAG says which:
 3. Trigger it with the file, what you found, and why you know. The ledger keeps that, with your name and the time.
 4. Clear the task that had failed, of the run that the log names: it goes on.
 
+A file that was confirmed, and that the vendor cancelled afterwards, is freed in the same way: its number is in the
+ledger (`python -m include.transactions ledger --publisher … --files`) and in the log of `upload`.
+
 Without Airflow: `python -m include.transactions settle --help`.
 """
 

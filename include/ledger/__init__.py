@@ -9,6 +9,8 @@ A *unit* is what is sent once: a whole shopping session, or one interaction. A *
                  │    └─settle──▶ unknown       nobody knows: its units are held until somebody settles it
                  └──recover─────▶ unknown       its sender died
 
+But for one way back, by hand: a confirmed file that the vendor has cancelled becomes refused.
+
 The key is what a unit is (the hash of its session id), never the run: a re-run, a cleared task, an overlapping window
 and a backfill meet the same units. One unit is in one file that is sending, confirmed or unknown, never in two.
 """
@@ -27,6 +29,8 @@ from include.ledger.entries import (
     Entry,
     FileNote,
     Month,
+    Overtaken,
+    Remark,
     State,
     Unsettled,
     Unusable,
@@ -51,6 +55,8 @@ __all__ = [
     "FileNote",
     "Ledger",
     "Month",
+    "Overtaken",
+    "Remark",
     "State",
     "Unsettled",
     "Unusable",

@@ -3,12 +3,13 @@
 In a statement ``@files`` is a table, ``?`` a value, and ``loaded`` the piece of an index that goes with it.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import pyarrow as pa
 
-SCHEMA = 1
+SCHEMA = 2
 """The version of the tables; a database with another one is refused."""
 
 
@@ -39,14 +40,17 @@ class Database(Protocol):
     def transaction(self, write: bool = True) -> AbstractContextManager[Work]:
         """All or nothing; durable after the block."""
 
-    def one_sender(self, book: str, by: str, wait_seconds: float) -> AbstractContextManager[None]:
-        """A lock between processes that goes with its holder."""
+    def one_sender(self, book: str, by: str, wait_seconds: float) -> AbstractContextManager[Callable[[], bool]]:
+        """A lock between processes that goes with its holder; gives what asks whether one has it still."""
 
 
 def tables(without_rowid: str = "") -> list[str]:
     """The statements that make the tables."""
     return [
-        "CREATE TABLE @books (number @number, name @text NOT NULL UNIQUE)",
+        "CREATE TABLE @identity (id @text NOT NULL)",
+        "CREATE TABLE @books (number @number, name @text NOT NULL UNIQUE, account @text NOT NULL)",
+        """CREATE TABLE @remarks (number @number, book @integer NOT NULL REFERENCES @books, at @text NOT NULL,
+            by_whom @text NOT NULL, what @text NOT NULL, why @text NOT NULL)""",
         """CREATE TABLE @files (number @number, book @integer NOT NULL REFERENCES @books, sha256 @text NOT NULL,
             state @text NOT NULL, uri @text NOT NULL, units @integer NOT NULL, rows @integer NOT NULL,
             bytes @integer NOT NULL, run @text NOT NULL, claimed_by @text NOT NULL, claimed_at @text NOT NULL,

@@ -46,12 +46,25 @@ class Entry(FileNote):
         )
 
 
+REMARK = "remark"
+"""In a history, instead of a state: what a sender said that came too late to change anything."""
+
+
 class Change(NamedTuple):
     """One line of a file's history."""
 
     at: str
     by: str
-    state: State
+    state: str
+    why: str
+
+
+class Remark(NamedTuple):
+    """What a person decided about a whole book."""
+
+    at: str
+    by: str
+    what: str
     why: str
 
 
@@ -116,19 +129,29 @@ class Unsettled(PipelineError):
         self.entries = list(entries)
 
 
+class Overtaken(PipelineError):
+    """An attempt ended after somebody had taken it for dead: the same may have been sent twice."""
+
+
+def command(what: str, book: str) -> str:
+    """The beginning of a command line about a book."""
+    publisher, _, room = book.partition("/")
+    of_room = "" if room == "transactions" else f" --room {room}"
+    return f"python -m include.transactions {what} --publisher {publisher}{of_room}"
+
+
 def how_to_settle(entry: Entry) -> str:
     """The command that settles a file, but for the outcome and the reason."""
-    publisher, _, room = entry.book.partition("/")
-    of_room = "" if room == "transactions" else f" --room {room}"
-    return f"python -m include.transactions settle --publisher {publisher}{of_room} --sha256 {entry.sha256[:12]}"
+    return f"{command('settle', entry.book)} --sha256 {entry.sha256[:12]}"
 
 
 def _sentences(entries: Sequence[Entry], most: int = 10) -> list[str]:
     what = (
         f"{len(entries)} file(s) of unknown fate: the sending began and ended without an answer, so the vendor may "
         "have them or not. Sent twice they would count twice, so their units are not sent. Check at the vendor (in its "
-        "application, or with its support) whether they arrived at that time, then say so for each, by triggering the "
-        "DAG settle_upload or by the command below, and clear the task that failed."
+        "application, or with its support) whether they arrived at that time, then say so for each: trigger the DAG "
+        "settle_upload with the publisher, the file, what you found and why you know (or use the commands below). Then "
+        "clear the task that failed."
     )
     lines = [what]
     for entry in entries[:most]:

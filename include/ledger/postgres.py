@@ -1,6 +1,7 @@
 """The ledger in Postgres: for workers on many machines."""
 
 import hashlib
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -30,11 +31,20 @@ _LOADED = """
         SELECT * FROM unnest(%s::bigint[], %s::bytea[], %s::bigint[], %s::integer[])
     )
 """
-_HOLDER = """
+_FOR_LOCKS = {  # a turn may last for hours in silence; a machine that vanished must not hold it for as long
+    "idle_session_timeout": "0",
+    "tcp_keepalives_idle": "60",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "6",
+}
+_THIS_LOCK = """
+    l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND (l.classid::bigint << 32) | l.objid::bigint = %s
+"""
+_MINE = f"SELECT count(*) FROM pg_locks l WHERE l.pid = pg_backend_pid() AND {_THIS_LOCK}"
+_HOLDER = f"""
     SELECT a.application_name, coalesce(a.client_addr::text, 'this machine'), a.backend_start::text
     FROM pg_locks l JOIN pg_stat_activity a USING (pid) JOIN pg_database d ON d.oid = l.database
-    WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
-        AND (l.classid::bigint << 32) | l.objid::bigint = %s
+    WHERE d.datname = current_database() AND {_THIS_LOCK}
 """
 
 
@@ -75,13 +85,14 @@ class PostgresDatabase:
                 connection.commit()
 
     @contextmanager
-    def one_sender(self, book: str, by: str, wait_seconds: float) -> Iterator[None]:
-        """A lock that belongs to a connection; the server frees it when the process dies."""
+    def one_sender(self, book: str, by: str, wait_seconds: float) -> Iterator[Callable[[], bool]]:
+        """A lock that belongs to a connection; the server frees it when the process dies, or the connection."""
         with closing(self._connect()) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
                 cursor.execute("SELECT set_config('application_name', %s, false)", (f"ledger: {by}"[:60],))
-                cursor.execute("SET tcp_keepalives_idle = 60")  # a machine that vanished must not hold it for hours
+                for setting in _FOR_LOCKS.items():  # those that this version of the server knows
+                    cursor.execute("SELECT set_config(name, %s, false) FROM pg_settings WHERE name = %s", setting[::-1])
                 cursor.execute("SELECT current_schema()")
                 key = _lock_key(cursor.fetchone()[0], book)
 
@@ -94,8 +105,15 @@ class PostgresDatabase:
                     found = cursor.fetchone()
                     return "{}, from {}, since {}".format(*found) if found else "it has just ended"
 
+                def mine() -> bool:
+                    try:
+                        cursor.execute(_MINE, (key,))
+                        return bool(cursor.fetchone()[0])
+                    except connection.Error:
+                        return False
+
                 wait_for_turn(book, take, holder, wait_seconds)
-                yield
+                yield mine
 
     def _set_up(self, cursor: Any, kind: str) -> None:
         """The transaction's kind and limits, whatever the defaults of the server and the user are."""
@@ -120,6 +138,7 @@ class PostgresDatabase:
         if not cursor.fetchone()[0]:
             for statement in tables():
                 cursor.execute(_translated(statement))
+            cursor.execute(f"INSERT INTO {PREFIX}identity VALUES (%s)", (secrets.token_hex(16),))
             cursor.execute(f"CREATE TABLE {PREFIX}version (version bigint NOT NULL)")
             cursor.execute(f"INSERT INTO {PREFIX}version VALUES (%s)", (SCHEMA,))
         cursor.execute(f"SELECT version FROM {PREFIX}version")

@@ -1,11 +1,10 @@
 """The ledger in one SQLite file: for any number of processes of one machine."""
 
 import fcntl
-import os
+import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,8 +13,9 @@ from include.ledger.database import SCHEMA, tables
 from include.ledger.entries import Busy, Unusable
 from include.ledger.index import columns
 from include.ledger.ledger import Ledger
+from include.ledger.lockfile import LockFile
 from include.ledger.turns import wait_for_turn
-from include.staging import slug, utc_text
+from include.staging import slug
 
 FILE = "ledger.sqlite"
 WAIT_SECONDS = 60.0
@@ -56,30 +56,23 @@ class SqliteDatabase:
                 raise
 
     @contextmanager
-    def one_sender(self, book: str, by: str, wait_seconds: float) -> Iterator[None]:
+    def one_sender(self, book: str, by: str, wait_seconds: float) -> Iterator[Callable[[], bool]]:
         """The lock on a file beside; the system frees it when the process dies."""
-        path = self._path.with_name(f"{self._path.name}.{slug(book)}.lock")
-        with self._words():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle = path.open("a+", encoding="utf-8")
-        with handle:
+        lock = LockFile(self._path.with_name(f"{self._path.name}.{slug(book)}.lock"))
 
-            def holder() -> str:
-                handle.seek(0)
-                return handle.read() or "it has not said who it is"
+        def take() -> bool:
+            with self._words():
+                return lock.take()
 
-            wait_for_turn(book, lambda: _locked(handle.fileno()), holder, wait_seconds)
-            handle.truncate(0)
-            handle.write(f"{by or 'somebody'}, process {os.getpid()}, since {utc_text(datetime.now(UTC))[:19]} UTC")
-            handle.flush()
-            try:
-                with ExitStack() as kept:
-                    with self._words():
-                        kept.enter_context(self._open())  # while one is open, no transaction tidies up as the last
-                    yield  # outside the words: what the sender raises is not the database's
-            finally:
-                handle.truncate(0)
-                fcntl.flock(handle, fcntl.LOCK_UN)  # not by closing alone: a forked child may still have it open
+        try:
+            wait_for_turn(book, take, lock.holder, wait_seconds)
+            lock.sign(by)
+            with ExitStack() as kept:
+                with self._words():
+                    kept.enter_context(self._open())  # while one is open, no transaction tidies up as the last
+                yield lock.mine  # outside the words: what the sender raises is not the database's
+        finally:
+            lock.free()
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -104,6 +97,7 @@ class SqliteDatabase:
                 self._check_old(database, version)
                 for statement in tables(without_rowid=" WITHOUT ROWID"):
                     database.execute(_translated(statement))
+                database.execute("INSERT INTO identity VALUES (?)", (secrets.token_hex(16),))
                 database.execute(f"PRAGMA user_version = {SCHEMA}")
             database.execute("COMMIT")
 
@@ -166,14 +160,6 @@ class SqliteWork:
         )
         self._database.execute("DELETE FROM loaded")
         self._database.executemany("INSERT INTO loaded VALUES (?, ?, ?, ?)", zip(*columns(piece), strict=True))
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _translated(statement: str) -> str:

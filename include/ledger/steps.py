@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from include.errors import BadInput, PipelineError
 from include.ledger.database import Work
-from include.ledger.entries import STATES, AlreadyClaimed, AlreadySent, Entry, FileNote, State
+from include.ledger.entries import REMARK, STATES, AlreadyClaimed, AlreadySent, Entry, FileNote, State
 from include.ledger.index import packed, pieces, unpacked
 from include.staging import utc_text
 
@@ -47,7 +47,10 @@ def find_book(work: Work, book: str) -> int:
 
 def lock_book(work: Work, book: str) -> int:
     """The number of a book, which is made if need be; until the transaction ends nobody else changes the book."""
-    work.run("INSERT INTO @books (name) VALUES (?) ON CONFLICT (name) DO UPDATE SET name = excluded.name", book)
+    statement = (
+        "INSERT INTO @books (name, account) VALUES (?, '') ON CONFLICT (name) DO UPDATE SET name = excluded.name"
+    )
+    work.run(statement, book)
     return find_book(work, book)
 
 
@@ -107,8 +110,24 @@ def change(work: Work, own: int, state: State, by: str, why: str, at: str = "") 
     at = at or utc_text(datetime.now(UTC))
     statement = "UPDATE @files SET state = ?, changed_at = ?, changed_by = ?, note = ? WHERE number = ?"
     work.run(statement, state, at, by, why, own)
+    _write_history(work, own, at, by, state, why)
+
+
+def remark(work: Work, own: int, by: str, why: str) -> None:
+    """Write into a file's history what changes nothing."""
+    _write_history(work, own, utc_text(datetime.now(UTC)), by, REMARK, why)
+
+
+def _write_history(work: Work, own: int, at: str, by: str, state: str, why: str) -> None:
     statement = "INSERT INTO @changes (file, at, by_whom, state, why) VALUES (?, ?, ?, ?, ?)"
     work.run(statement, own, at, by, state, why)
+
+
+def attempt(work: Work, own: int) -> tuple[int, str]:
+    """The newest attempt to send a file: the number and the time of its change to ``sending``."""
+    query = "SELECT number, at FROM @changes WHERE file = ? AND state = 'sending' ORDER BY number DESC LIMIT 1"
+    number, at = work.run(query, own).fetchone()
+    return int(number), at
 
 
 def take(work: Work, book: str, number: int, own: int, file: FileNote, index: Path | pa.Table, whole: int = 0) -> None:
@@ -189,3 +208,9 @@ def settle(work: Work, number: int, own: int, state: State, by: str, note: str) 
     if state != "unknown":
         work.run("DELETE FROM @held WHERE file = ?", own)
     change(work, own, state, by, note)
+
+
+def take_back(work: Work, number: int, own: int, by: str, why: str) -> None:
+    """Free the units of a confirmed file. Their keys are not kept any more, so all units of the book are gone over."""
+    work.run("DELETE FROM @units WHERE book = ? AND file = ?", number, own)
+    change(work, own, "refused", by, why)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from include.ledger.entries import STATES, Change, Entry, Month, how_to_settle
+from include.ledger.entries import STATES, Change, Entry, Month, Remark, how_to_settle
 from include.ledger.ledger import Ledger
 
 _HELD = ("confirmed", "sending", "unknown")
@@ -10,10 +10,15 @@ _HELD = ("confirmed", "sending", "unknown")
 
 def book_text(ledger: Ledger, book: str) -> str:
     """A book at a glance: by month and state, then the files that somebody must settle."""
-    open_files = ledger.entries(book, ("sending", "unknown"))
-    return f"{book}: what was sent, by month of purchase\n{months_table(ledger.months(book))}\n\n" + open_table(
-        open_files
-    )
+    account = ledger.account(book)
+    parts = [
+        f"{book}: what was sent{f' to {account}' if account else ''}, by month of purchase",
+        months_table(ledger.months(book)),
+        "",
+        *remark_lines(ledger.remarks(book)),
+        open_table(ledger.entries(book, ("sending", "unknown"))),
+    ]
+    return "\n".join(parts)
 
 
 def months_table(months: Sequence[Month]) -> str:
@@ -44,7 +49,8 @@ def open_table(entries: Sequence[Entry]) -> str:
     """The files that are being sent or whose fate is unknown, with how to settle each."""
     if not entries:
         return "No file is of unknown fate."
-    lines = [f"{len(entries)} file(s) are being sent, or of unknown fate:"]
+    head = f"{len(entries)} file(s) are being sent, or of unknown fate."
+    lines = [f"{head} When you know what became of one, trigger the DAG settle_upload, or use its command:"]
     for entry in entries:
         lines += [
             f"  {entry.sha256[:12]}  {entry.state}  {entry.units:,} units, {entry.rows:,} rows, {entry.bytes:,} bytes",
@@ -56,6 +62,11 @@ def open_table(entries: Sequence[Entry]) -> str:
             f'    it did not arrive:  {how_to_settle(entry)} --as prepared --why "…"',
         ]
     return "\n".join(lines)
+
+
+def remark_lines(remarks: Sequence[Remark]) -> list[str]:
+    """What persons decided about the whole book."""
+    return [f"{_second(each.at)}  {each.by}: {each.what} ({each.why})" for each in remarks]
 
 
 def files_table(entries: Sequence[Entry]) -> str:

@@ -1,8 +1,12 @@
-"""The ledger of what was sent, on the command line: read it, settle what only a person can, make it smaller.
+"""The ledger of what was sent, on the command line: read it, and decide what only a person can.
 
 python -m include.transactions ledger   --publisher SHOP [--files]
 python -m include.transactions history  --publisher SHOP --sha256 BEGINNING
 python -m include.transactions settle   --publisher SHOP --sha256 BEGINNING --as confirmed|prepared --why "…"
+python -m include.transactions settle   --publisher SHOP --sha256 BEGINNING --as refused --although-confirmed --why "…"
+python -m include.transactions account  --publisher SHOP --as other|same --why "…"
+python -m include.transactions rename   --from OLD --to NEW --why "…"
+python -m include.transactions accept   --publisher SHOP --why "…"
 python -m include.transactions forget   --publisher SHOP --weeks N
 """
 
@@ -34,7 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 1 if it could not be done."""
     options = _parser().parse_args(arguments)
     try:
-        text = options.run(_ledger(options.database), f"{options.publisher}/{options.room}", options)
+        book = f"{options.publisher}/{options.room}"
+        ledger = _ledger(options.database, new=options.run is _accept)
+        if options.run is not _accept:
+            _check_book(ledger, book, options)
+        text = options.run(ledger, book, options)
     except _for_people() as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1
@@ -53,11 +61,37 @@ def _history(ledger: Ledger, book: str, options: argparse.Namespace) -> str:
 
 
 def _settle(ledger: Ledger, book: str, options: argparse.Namespace) -> str:
-    before, after = ledger.settle_by_hand(book, options.sha256, options.outcome, options.who, options.why)
+    if (options.outcome == "refused") != options.although_confirmed:
+        raise ConfigError(
+            "--as refused and --although-confirmed go together: for a confirmed file that the vendor has cancelled "
+            "since. What did not arrive is settled --as prepared. Nothing was changed."
+        )
+    before, after = ledger.settle_by_hand(
+        *(book, options.sha256, options.outcome, options.who, options.why),
+        although_confirmed=options.although_confirmed,
+    )
     if before.state == after.state:
         return f"{after.label()}: was {after.state} already; nothing was changed"
-    then = "it is sent again" if after.state == "prepared" else "it is not sent again"
-    return f"{after.label()}: {before.state} → {after.state}. Clear the task that failed, of run {after.run}: {then}."
+    then = "it is not sent again" if after.state == "confirmed" else "it is sent again"
+    return f"{after.label()}: {before.state} → {after.state}. Clear the task that sends, of run {after.run}: {then}."
+
+
+def _account(ledger: Ledger, book: str, options: argparse.Namespace) -> str:
+    if options.account == "same":
+        was = ledger.forget_account(book, options.who, options.why)
+        return f"{book}: the next sender says how its account is spelled (so far: {was or 'nobody has said'})."
+    aside = ledger.put_aside(book, options.who, options.why)
+    return f"{book}: begins anew for another account. What was sent so far is kept as {aside}."
+
+
+def _rename(ledger: Ledger, book: str, options: argparse.Namespace) -> str:
+    new = f"{options.to}/{options.room}"
+    ledger.rename(book, new, options.who, options.why)
+    return f"{book}: is {new} from now on."
+
+
+def _accept(ledger: Ledger, book: str, options: argparse.Namespace) -> str:
+    return f"{book}: {ledger.accept(book, options.who, options.why)}. Clear the task that failed."
 
 
 def _forget(ledger: Ledger, book: str, options: argparse.Namespace) -> str:
@@ -83,17 +117,29 @@ def _forget(ledger: Ledger, book: str, options: argparse.Namespace) -> str:
     return f"{book}: {forgotten:,} units whose last purchase was before {before} are forgotten. Files and months stay."
 
 
-def _ledger(database: str | None) -> Ledger:
+def _check_book(ledger: Ledger, book: str, options: argparse.Namespace) -> None:
+    books = ledger.books()
+    if book not in books:
+        there = ", ".join(books) or "none at all"
+        raise ConfigError(
+            f"{book}: there is no such book in the ledger; there are: {there}. Is --{options.asked} misspelt, or was "
+            "nothing sent yet?"
+        )
+
+
+def _ledger(database: str | None, *, new: bool) -> Ledger:
     if database:
-        return postgres_ledger(partial(_driver().connect, database))
+        return postgres_ledger(partial(_driver().connect, database), marks=staging_root())
     if os.environ.get(LEDGER_CONNECTION):
         raise ConfigError(
             f"{LEDGER_CONNECTION} is set, so the ledger is in Postgres; say where: --database postgresql://user@host/name"
         )
     path = staging_root() / FILE
-    if not path.exists():
-        raise Unusable(f"there is no ledger at {path} yet: nothing was sent. STAGING_URI says where it lies.")
-    return sqlite_ledger(path)
+    if not path.exists() and not new:
+        raise Unusable(
+            f"there is no ledger at {path} (STAGING_URI says where it lies): either nothing was sent, or it is lost"
+        )
+    return sqlite_ledger(path, marks=staging_root())
 
 
 def _driver() -> Any:
@@ -112,7 +158,7 @@ def _for_people() -> tuple[type[Exception], ...]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m include.transactions",
-        description="The ledger of what was sent: read it, settle what only a person can, make it smaller.",
+        description="The ledger of what was sent: read it, and decide what only a person can.",
         epilog="The ledger is ledger.sqlite in the staging store (STAGING_URI), unless --database names another.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -128,22 +174,44 @@ def _parser() -> argparse.ArgumentParser:
         "--as",
         dest="outcome",
         required=True,
-        choices=["confirmed", "prepared"],
-        help="confirmed: the vendor has it; prepared: it did not arrive, it is sent again",
+        choices=["confirmed", "prepared", "refused"],
+        help="confirmed: the vendor has it; prepared: it did not arrive, it is sent again; refused: see below",
     )
-    settle.add_argument("--why", required=True, help="how you know; kept in the ledger")
-    settle.add_argument("--who", default=_user(), help="who says so; kept in the ledger (default: %(default)s)")
+    settle.add_argument(
+        "--although-confirmed",
+        action="store_true",
+        help="with --as refused: the vendor confirmed the file and cancelled it afterwards, it is sent again",
+    )
+    account = _command(commands, "account", _account, "say what a connection that leads elsewhere means for the book")
+    account.add_argument(
+        "--as",
+        dest="account",
+        required=True,
+        choices=["other", "same"],
+        help="other: another account; its book is kept under another name and a new one begun; same: only the name of "
+        "the host has changed",
+    )
+    rename = _command(commands, "rename", _rename, "let the book follow a publisher that has got another name", "from")
+    rename.add_argument("--to", required=True, metavar="NEW", help="name of the publisher now")
+    accept = _command(commands, "accept", _accept, "go on with this ledger although it was restored or made anew")
+    for command in (settle, account, rename, accept):
+        command.add_argument("--why", required=True, help="how you know; kept in the ledger")
+        command.add_argument("--who", default=_user(), help="who says so; kept in the ledger (default: %(default)s)")
     forget = _command(commands, "forget", _forget, "make it smaller: forget sessions too old to be accepted again")
     forget.add_argument("--weeks", required=True, type=int, metavar="N", help="those whose last purchase is older")
     return parser
 
 
 def _command(
-    commands: Any, name: str, run: Callable[[Ledger, str, argparse.Namespace], str], what: str
+    commands: Any,
+    name: str,
+    run: Callable[[Ledger, str, argparse.Namespace], str],
+    what: str,
+    publisher: str = "publisher",
 ) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
-    command.set_defaults(run=run)
-    command.add_argument("--publisher", required=True, help="name of the publisher")
+    command.set_defaults(run=run, asked=publisher)
+    command.add_argument(f"--{publisher}", dest="publisher", required=True, help="name of the publisher in the ledger")
     command.add_argument("--room", choices=ROOMS, default="transactions", help="which book (default: %(default)s)")
     command.add_argument(
         "--database",

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import get_current_context, task
 
@@ -10,11 +10,16 @@ from include.errors import ConfigError
 from include.publishers.config import load_publisher
 from ledgers import open_ledger
 
+if TYPE_CHECKING:
+    from include.ledger import State
+
 log = logging.getLogger(__name__)
 ROOMS = ("transactions", "interactions")
 NOT_KNOWN = "not known yet"
 ARRIVED = "it arrived"
 NOT_ARRIVED = "it did not arrive: send it again"
+CANCELLED = "it was confirmed, and the vendor cancelled it: send it again"
+STATES: "dict[str, State]" = {NOT_ARRIVED: "prepared", ARRIVED: "confirmed", CANCELLED: "refused"}
 
 
 @task
@@ -58,18 +63,15 @@ def settle_file(params: Mapping[str, Any], by: str) -> dict[str, Any]:
         return {"unknown": len(unknown)}
     if not why:
         raise ConfigError("why: say how you know; it is kept in the ledger. Nothing was changed.")
-    arrived = _arrived(params.get("outcome"))
-    before, after = ledger.settle_by_hand(book, beginning, "confirmed" if arrived else "prepared", by, why)
+    outcome = params.get("outcome")
+    if outcome not in STATES:
+        allowed = " or ".join(map(repr, STATES))
+        raise ConfigError(f"outcome: came {outcome!r}; to settle a file say {allowed}. Nothing was changed.")
+    before, after = ledger.settle_by_hand(
+        book, beginning, STATES[outcome], by, why, although_confirmed=outcome == CANCELLED
+    )
     left = ledger.entries(book, ("sending", "unknown"))
     log.info("%s: was %s, is %s now (%s: %s)", after.label(), before.state, after.state, by, why)
     log.info("%s now: %s", book, tables.open_table(left))
-    log.info("Now clear the task that failed of run %s: it sends what is still to be sent.", after.run)
+    log.info("Now clear the task that sends, of run %s: it sends what is still to be sent.", after.run)
     return {"unknown": len(left), "file": after.sha256, "state": after.state, "run": after.run}
-
-
-def _arrived(outcome: Any) -> bool:
-    if outcome not in (ARRIVED, NOT_ARRIVED):
-        raise ConfigError(
-            f"outcome: came {outcome!r}; to settle a file say {ARRIVED!r} or {NOT_ARRIVED!r}. Nothing was changed."
-        )
-    return bool(outcome == ARRIVED)

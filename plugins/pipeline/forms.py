@@ -3,7 +3,7 @@
 from airflow.sdk import Param
 
 from include.publishers.config import sound_publishers
-from ledgers.settle import ARRIVED, NOT_ARRIVED, NOT_KNOWN, ROOMS
+from ledgers.settle import NOT_KNOWN, ROOMS, STATES
 
 WINDOW = {
     "window_start": Param(
@@ -137,7 +137,7 @@ SETTLE = {
     "outcome": Param(
         NOT_KNOWN,
         type="string",
-        enum=[NOT_KNOWN, NOT_ARRIVED, ARRIVED],
+        enum=[NOT_KNOWN, *STATES],
         title="What became of it",
         description="What you found at the vendor. A file that is sent twice counts twice, and cannot be taken back.",
         section="Settle",

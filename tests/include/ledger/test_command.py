@@ -36,8 +36,9 @@ def test_it_shows_months_and_what_is_unknown(ledger: Ledger, capsys: pytest.Capt
     assert "run, note" not in shown
     assert main(["ledger", "--publisher", "shop", "--files"]) == 0
     assert "run, note" in capsys.readouterr().out
-    assert main(["ledger", "--publisher", "another"]) == 0
-    assert "(nothing yet)" in capsys.readouterr().out
+    for command in (["ledger"], ["history", "--sha256", SHA], ["forget", "--weeks", "60"]):
+        assert main([*command, "--publisher", "demoo"]) == 1
+        assert "demoo/transactions: there is no such book in the ledger; there are: shop/tr" in capsys.readouterr().err
 
 
 def test_without_a_ledger_none_is_made(staging: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,7 +61,7 @@ def test_it_settles_and_remembers_who(ledger: Ledger, capsys: pytest.CaptureFixt
     assert main([*settle, "ff"]) == 1
     assert "0 files of the ledger begin with 'ff'" in capsys.readouterr().err
     assert main([*settle, SHA[:12]]) == 0
-    assert "sending → prepared. Clear the task that failed, of run run-1: it is sent again." in capsys.readouterr().out
+    assert "sending → prepared. Clear the task that sends, of run run-1: it is sent again." in capsys.readouterr().out
     last = ledger.history(BOOK, SHA)[-1]
     assert (last.by, last.state, last.why) == (getpass.getuser(), "prepared", "not in the application")
     assert main([*settle, SHA[:12]]) == 0
@@ -78,8 +79,8 @@ def test_it_settles_and_remembers_who(ledger: Ledger, capsys: pytest.CaptureFixt
 def test_the_other_room_has_a_book_of_its_own(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
     index = index_of(range(3))
     ledger.claim("shop/interactions", note_of(index), index, "me")
-    assert main(["ledger", "--publisher", "shop"]) == 0
-    assert "(nothing yet)" in capsys.readouterr().out
+    assert main(["ledger", "--publisher", "shop"]) == 1
+    assert "there are: shop/interactions" in capsys.readouterr().err
     assert main(["ledger", "--publisher", "shop", "--room", "interactions"]) == 0
     assert SHA[:12] in capsys.readouterr().out
 
@@ -93,11 +94,14 @@ def test_it_forgets_only_what_the_build_would_reject(
     old = (datetime.now(UTC).date() - timedelta(weeks=60) - date(1970, 1, 1)).days
     claim(ledger, range(3), "a", day=old)
     ledger.settle(BOOK, SHA, "confirmed", "me", "")
+    for book in ("ageless/transactions", "gone/transactions", "shop/interactions"):
+        with ledger.one_sender(book, account="an account"):
+            pass
     for arguments, sentence in (
         (["--publisher", "shop", "--weeks", "55"], "--weeks must be at least 56, came 55. Nothing was forgotten."),
         (["--publisher", "ageless", "--weeks", "500"], "max_age_weeks is not set"),
         (["--publisher", "shop", "--weeks", "60", "--room", "interactions"], "would be sent again"),
-        (["--publisher", "none", "--weeks", "60"], "no such publisher file"),
+        (["--publisher", "gone", "--weeks", "60"], "no such publisher file"),
     ):
         assert main(["forget", *arguments]) == 1
         assert sentence in capsys.readouterr().err

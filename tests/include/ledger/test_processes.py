@@ -77,7 +77,7 @@ def test_a_sender_killed_in_the_middle_of_a_settlement_leaves_the_claim(
     ledger = _free(place)
     assert [entry.state for entry in ledger.entries(BOOK)] == ["sending"]
     assert ledger.compare(BOOK, index_of(range(100))).counts[UNKNOWN].units == 100
-    ledger.settle(BOOK, sha256("killed"), "prepared", "Jana", "not there")
+    ledger.settle_by_hand(BOOK, sha256("killed"), "prepared", "Jana", "not there")
     assert ledger.compare(BOOK, index_of(range(100))).counts[NEW].units == 100
 
 
@@ -99,7 +99,7 @@ def test_a_claim_killed_at_any_moment_is_whole_or_not_there(
             assert counts[NEW].units == 20_000
         else:
             assert (states, counts[UNKNOWN].units) == (["sending"], 20_000)
-            ledger.settle(BOOK, sha256("killed"), "prepared", "me", "not there")
+            ledger.settle_by_hand(BOOK, sha256("killed"), "prepared", "me", "not there")
             assert ledger.compare(BOOK, index).counts[NEW].units == 20_000
         seen.add(tuple(states))
     assert seen

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from include.errors import ConfigError
-from include.ledger import FILE, FileNote
+from include.ledger import FILE, FileNote, Unusable
 from include.transactions.index import INDEX
 from ledgers import open_ledger
 
@@ -63,7 +63,21 @@ def test_a_connection_puts_it_into_postgres(
     claim()
     with open_ledger().one_sender("shop/transactions", "a test"):
         assert [entry.state for entry in open_ledger().recover("shop/transactions", "a test")] == ["unknown"]
-    assert list(staging.iterdir()) == []
+    marks = [path.relative_to(staging).as_posix() for path in staging.rglob("*") if path.is_file()]
+    assert marks == ["shop/transactions/ledger.json"]
+
+
+def test_a_worker_without_the_connection_sends_nothing(
+    monkeypatch: pytest.MonkeyPatch, database: dict[str, Any]
+) -> None:
+    connect(monkeypatch, conn_type="postgres", **database)
+    claim()
+    monkeypatch.delenv("LEDGER_CONNECTION")
+    with (
+        pytest.raises(Unusable, match=r"not the ledger by which it was sent: .* LEDGER_CONNECTION missing on this"),
+        open_ledger().one_sender("shop/transactions", "a test"),
+    ):
+        raise AssertionError
 
 
 def test_a_connection_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

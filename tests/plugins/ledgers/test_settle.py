@@ -10,7 +10,7 @@ import pytest
 from include.errors import ConfigError, PipelineError
 from include.ledger import FILE, FileNote, Ledger, sqlite_ledger
 from include.transactions.index import INDEX
-from ledgers.settle import ARRIVED, NOT_ARRIVED, NOT_KNOWN, settle_file, who
+from ledgers.settle import ARRIVED, CANCELLED, NOT_ARRIVED, NOT_KNOWN, settle_file, who
 
 PUBLISHER = """
 audience: {connection: c, sql: SELECT 1}
@@ -52,7 +52,7 @@ def test_it_settles_and_keeps_who_and_why(
     last = ledger.history(BOOK, FIRST)[-1]
     assert (last.state, last.by, last.why) == (state, "eve", "import 4711")
     assert f"was unknown, is {state} now (eve: import 4711)" in caplog.text
-    assert "clear the task that failed of run run-aa" in caplog.text
+    assert "clear the task that sends, of run run-aa" in caplog.text
     assert ledger.entry(BOOK, OTHER).state == "unknown"
 
 
@@ -68,6 +68,8 @@ def test_what_a_dead_sender_left_is_settled_too(ledger: Ledger) -> None:
     [
         ({"why": "  "}, "say how you know"),
         ({"outcome": NOT_KNOWN}, "to settle a file say"),
+        ({"outcome": CANCELLED}, "is unknown; only what is confirmed can be taken for cancelled"),
+        ({"outcome": CANCELLED, "why": " "}, "say how you know"),
         ({"file": "a"}, "2 files of the ledger begin with 'a'"),
         ({"file": "zz"}, "0-9, a-f"),
         ({"file": "%"}, "0-9, a-f"),
@@ -89,6 +91,14 @@ def test_a_settled_file_is_not_settled_otherwise(ledger: Ledger) -> None:
     settle_file(form, "me")
     with pytest.raises(PipelineError, match="no attempt to settle"):
         settle_file({**form, "outcome": NOT_ARRIVED}, "me")
+
+
+def test_what_the_vendor_cancelled_after_its_confirmation_is_free_again(ledger: Ledger) -> None:
+    form = {**FORM, "file": FIRST, "why": "support: ticket 12"}
+    settle_file({**form, "outcome": ARRIVED}, "me")
+    assert settle_file({**form, "outcome": CANCELLED}, "eve")["state"] == "refused"
+    last = ledger.history(BOOK, FIRST)[-1]
+    assert (last.state, last.by, last.why) == ("refused", "eve", "support: ticket 12")
 
 
 def test_who_asked_for_the_run() -> None:
