@@ -11,7 +11,8 @@ The first rule that applies names the refusal:
 Null and ``not_utf8`` are found elsewhere: a null means different things to different columns, and text that is not
 UTF-8 never enters a Parquet column (``include.extract``). Ids are bytes: case and Unicode form are left alone.
 
-One more rule needs all ids of a run: see :func:`floats_are_a_mishap`.
+One more rule of the audience needs all ids of a run: see :func:`floats_are_a_mishap`. Purchases are told apart from one
+run to the next by their content, so there ids such as ``17850.0`` are refused or kept whatever else came.
 """
 
 import duckdb

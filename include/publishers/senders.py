@@ -49,6 +49,7 @@ class Transactions(Source):
     session_hours: float = Field(24, ge=0, le=744, description="how long a session may last, at most")
     max_file_bytes: int = Field(1_000_000_000, ge=1_000, le=1_000_000_000, description="files are cut below this")
     max_id_bytes: int = Field(255, ge=1, le=65_535)
+    float_ids: Literal["reject", "keep"] = Field("reject", description="ids such as 17850.0; keep: they look like that")
     refuse_reject_percent: Percent = Field(
         20, description="more rejects stop the run; what keep, drop and max_age_weeks exclude does not count"
     )

@@ -4,11 +4,11 @@ Files are cumulative at the vendor, so what is sent must be recognised when it c
 core) by session, time, product and user, and the same rows give the same bytes in whatever order a source returned
 them. One pass over the sorted rows then refuses, drops exact duplicates and writes.
 
-First rows are refused, each by itself (``include.transactions.rows``, and ``float_printed``). What is left of a session
-is judged as a whole: sessions of other windows are left to other runs (``include.transactions.windows``); then
-``duplicate`` (all four fields as they would be written); then, all rows of a session, ``session_too_large`` (larger
-than a file), ``session_of_two_users``, and ``session_too_old``: even its last purchase is older than
-``max_age_weeks``, so that a session never shrinks as time goes by. A quantity of 3 is one row, as any other.
+First rows are refused, each by itself (``include.transactions.rows``). What is left of a session is judged as a
+whole: sessions of other windows are left to other runs (``include.transactions.windows``); then ``duplicate`` (all four
+fields as they would be written); then, all rows of a session, ``session_too_large`` (larger than a file),
+``session_of_two_users``, ``session_too_old`` (even its last purchase is older than ``max_age_weeks``, so that a session
+never shrinks as time goes by) and, in a run with a window, ``session_without_time``. A quantity of 3 is one row.
 """
 
 import logging
@@ -31,7 +31,6 @@ from include.files import LinesFiles
 from include.lines import lines_of, text_bytes
 from include.publishers.senders import TRANSACTION_COLUMNS, Transactions
 from include.raw import Raw, read_raw
-from include.rules import floats_are_a_mishap
 from include.staging import MANIFEST, utc_text, write_json
 from include.transactions.index import IndexFiles
 from include.transactions.rows import refused_rows, sorted_rows
@@ -78,10 +77,7 @@ def build_transactions(
     job = _Job(run, settings, window_of(settings, window), (now or datetime.now(UTC)).astimezone(UTC))
     with open_engine(run / ".work") as engine:
         engine.execute("SET TimeZone = ?", [settings.time_zone])
-        built = _pass(engine, raw, job, frozenset())
-        floats = frozenset(column for column in built.sieve.floats if floats_are_a_mishap(engine, column, raw.parts))
-        if floats:
-            built = _pass(engine, raw, job, floats)
+        built = _built(engine, raw, job)
     _warn(built, job)
     _refuse_too_many(built.figures, job)
     of_run = {"window": job.window and job.window.told(), "now": utc_text(job.now)}
@@ -107,7 +103,7 @@ class _Job:
 
 @dataclass
 class _Built:
-    """What one pass over the rows comes to."""
+    """What the pass over the rows comes to."""
 
     rejects: Rejects
     sieve: Sieve
@@ -128,7 +124,7 @@ def _number(moment: pa.Scalar) -> int:
     return int(moment.value)
 
 
-def _pass(engine: duckdb.DuckDBPyConnection, raw: Raw, job: _Job, drop_floats: frozenset[str]) -> _Built:
+def _built(engine: duckdb.DuckDBPyConnection, raw: Raw, job: _Job) -> _Built:
     """Write everything but the manifest."""
     run, settings = job.run, job.settings
     for folder in ("chunks", "index", "rest"):
@@ -137,7 +133,7 @@ def _pass(engine: duckdb.DuckDBPyConnection, raw: Raw, job: _Job, drop_floats: f
         files = open_files.enter_context(LinesFiles(run / "chunks", "transactions", settings.format))
         index = open_files.enter_context(IndexFiles(run / "index", "transactions"))
         rejects = open_files.enter_context(Rejects(run, TRANSACTION_COLUMNS))
-        built = _Built(rejects, Sieve(rejects, job.window, settings.max_id_bytes, drop_floats))
+        built = _Built(rejects, Sieve(rejects, job.window, settings))
         for refused, reasons, moments in refused_rows(engine, raw):
             built.sieve.refuse(refused, reasons, moments)
         accepted = built.sieve.accepted(sorted_rows(engine, raw, settings, job.now))
@@ -170,7 +166,7 @@ def _write(rows: Rows, too_large: bool, job: _Job, built: _Built, files: LinesFi
         built.rejects.add(as_rejects(rows), pa.repeat("session_too_large", len(lines)))
         return
     sessions = Sessions(rows, times, lines)
-    reasons = sessions.refused(most_bytes, job.oldest())
+    reasons = sessions.refused(most_bytes, job.oldest(), timed=job.window is not None)
     if reasons is not None:
         for session, size in sessions.larger_than(most_bytes):
             built.giants.add(session, size)

@@ -5,8 +5,10 @@ refused for the first of these that applies:
 
 - ``not_a_purchase``: no pattern of ``keep`` matches; ``cancelled``: one of ``drop`` does. Neither matches a null.
 - ``no_session``, ``no_identity`` (null or empty), and the rules of ``include.rules`` for session, product and user
-- ``unreadable_time``: none, or one before the year 2000, because DuckDB reads two digits of a year as the first century,
-  and exports write 1900 or 0001 for none; ``unreadable_quantity`` (no number), ``quantity_not_positive``;
+- ``float_printed``: one of these three looks like ``17850.0``. Each row is judged by itself: in another window it would
+  have other neighbours, and so its session another content.
+- ``unreadable_time``: none, or one before the year 2000, because DuckDB reads two digits of a year as the first
+  century, and exports write 1900 or 0001 for none; ``unreadable_quantity`` (no number), ``quantity_not_positive``;
   ``future_time``: more than a day after now
 
 Empty text in ``user_id``, ``created_at`` and ``quantity`` counts as absent.
@@ -26,7 +28,7 @@ from include.errors import BadInput
 from include.files import steady
 from include.publishers.senders import TRANSACTION_COLUMNS, Transactions, filter_column
 from include.raw import Raw
-from include.rules import first_reason, mark, refusals
+from include.rules import FLOAT_PRINTED, count_floats, first_reason, mark, refusals
 
 _ODD = (
     "not_a_purchase",
@@ -105,7 +107,7 @@ def refused_rows(engine: duckdb.DuckDBPyConnection, raw: Raw) -> Iterator[tuple[
             yield rows, reasons, moments
 
 
-def reasons_of(batch: pa.RecordBatch, max_id_bytes: int) -> pa.Array | None:
+def reasons_of(batch: pa.RecordBatch, settings: Transactions) -> pa.Array | None:
     """Why rows of :func:`sorted_rows` are refused, null for those that are not; None if none is."""
     sessions, identities, users, _, odd, _ = batch.columns
     told = odd if odd.null_count < len(odd) else None
@@ -113,7 +115,10 @@ def reasons_of(batch: pa.RecordBatch, max_id_bytes: int) -> pa.Array | None:
     reasons = mark(reasons, _missing(sessions), "no_session")
     reasons = mark(reasons, _missing(identities), "no_identity")
     for column, is_user in ((sessions, False), (identities, False), (users, True)):
-        reasons = first_reason(reasons, refusals(column, max_id_bytes, reserved=is_user))
+        reasons = first_reason(reasons, refusals(column, settings.max_id_bytes, reserved=is_user))
+    for column in (sessions, identities, users) if settings.float_ids == "reject" else ():
+        if count_floats(column):
+            reasons = mark(reasons, pc.match_substring_regex(column, FLOAT_PRINTED), "float_printed")
     return reasons if told is None else first_reason(reasons, _words(told))
 
 

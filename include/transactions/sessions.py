@@ -95,21 +95,23 @@ class Sessions:
         self._first = times[self._begins]
         self._last = np.maximum.reduceat(times, self._begins) if len(times) else times
 
-    def refused(self, most_bytes: int, oldest: int | None) -> pa.Array | None:
+    def refused(self, most_bytes: int, oldest: int | None, timed: bool) -> pa.Array | None:
         """A reason for each row of a session that cannot be uploaded; None if all can.
 
         Args:
             most_bytes: of a file.
             oldest: the earliest last purchase of a session that is not too old; None: none is.
+            timed: whether sessions of which no time is known are refused.
         """
         too_large = self._bytes > most_bytes
         two_users = self._of_two_users()
         too_old = (self._last < (NEVER if oldest is None else oldest)) & (self._last != NEVER)
-        refused = too_large | two_users | too_old
+        timeless = (self._last == NEVER) & timed
+        refused = too_large | two_users | too_old | timeless
         if not refused.any():
             return None
-        names = ["session_too_large", "session_of_two_users", "session_too_old"]
-        reasons = np.select([too_large, two_users, too_old], names, "")
+        names = ["session_too_large", "session_of_two_users", "session_too_old", "session_without_time"]
+        reasons = np.select([too_large, two_users, too_old, timeless], names, "")
         per_session = pa.array(reasons, pa.string(), mask=~refused)
         return per_session.take(pa.array(self._session_of_row()))
 

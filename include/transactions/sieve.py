@@ -7,25 +7,20 @@ import pyarrow.compute as pc
 
 from include.books import DUPLICATE, Rejects
 from include.neighbours import same_as_before
-from include.rules import FLOAT_PRINTED, count_floats, mark
+from include.publishers.senders import Transactions
 from include.transactions.rows import reasons_of, shown
 from include.transactions.sessions import Rows
 from include.transactions.windows import Belonging, Window, microseconds
-
-_IDS = ("session_id", "identity", "user_id")
 
 
 class Sieve:
     """What becomes of each row; ``elsewhere`` counts those of other runs."""
 
-    def __init__(self, rejects: Rejects, window: Window | None, max_id_bytes: int, drop_floats: frozenset[str]) -> None:
+    def __init__(self, rejects: Rejects, window: Window | None, settings: Transactions) -> None:
         self.elsewhere = 0
-        self.floats: set[str] = set()
-        """The columns in which accepted values look like printed floats."""
         self._rejects = rejects
         self._window = window
-        self._max_id_bytes = max_id_bytes
-        self._drop_floats = sorted(drop_floats)
+        self._settings = settings
 
     def accepted(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Rows]:
         """Take what ``sorted_rows`` gives; give back rows of whole sessions in the same order."""
@@ -33,8 +28,6 @@ class Sieve:
         before: list[pa.Scalar] = [pa.scalar(None)] * 4
         for batch in batches:
             rows = self._acceptable(batch)
-            # All of them are looked at: a row of another run may decide whose its session is.
-            self.floats.update(name for name, column in zip(_IDS, rows, strict=False) if count_floats(column))
             if belonging:
                 rows = self._ours(rows, pa.array(belonging.rows(rows[0], rows[3])))
             if len(rows[0]):
@@ -50,9 +43,7 @@ class Sieve:
         self._rejects.add(rows, reasons)
 
     def _acceptable(self, batch: pa.RecordBatch) -> Rows:
-        reasons = reasons_of(batch, self._max_id_bytes)
-        for name in self._drop_floats:
-            reasons = mark(reasons, pc.match_substring_regex(batch[name], FLOAT_PRINTED), "float_printed")
+        reasons = reasons_of(batch, self._settings)
         if reasons is None:
             return list(batch.columns[:4])
         refused = pc.is_valid(reasons)

@@ -2,8 +2,9 @@
 
 A run reads more than its window, so that no session is seen in part; what belongs to another run is left to that one:
 
-- An accepted row goes with its session, whatever its own time. A session without any time belongs to every run in
-  which it comes: nothing says where else it might belong.
+- An accepted row goes with its session, whatever its own time. A session of which no time came is refused
+  (``session_without_time``) wherever it came: nothing says whose it is, and what came may be a part of it, whose other
+  purchases another run has read.
 - A refused row takes no part in that, so it cannot move its session to another run: it is counted in the run in whose
   window its own time lies, and, if that cannot be read, wherever it came.
 

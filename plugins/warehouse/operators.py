@@ -150,8 +150,8 @@ class PullTransactionsOperator(_PullOperator):
 
     Columns: ``session_id``, ``identity``, if there ``user_id``, ``created_at`` and ``quantity``, and those that
     ``keep`` and ``drop`` look at; one row a bought product. Where sessions belong to the window of their first
-    purchase, the query is asked for ``session_hours`` more before and after the window; which sessions belong to the
-    run is decided when the files are built.
+    purchase, the query is asked for ``session_hours`` and a day more before and after the window; which sessions belong
+    to the run is decided when the files are built.
 
     Args:
         publisher: name of the publisher file (templated).

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from include.extract import Record
 
 Window = Mapping[str, str]
+_CLOCKS = timedelta(days=1)
+"""More than any clock differs from UTC, and than a date without a time says."""
 
 
 def pull_source(
@@ -77,17 +79,20 @@ def source_query(
 
 
 def widened(window: Window, hours: float) -> dict[str, str]:
-    """A window that is so many hours longer on both sides.
+    """A window that is so many hours and a day longer on both sides.
+
+    The day is for queries that compare the window, which is UTC, with what the source calls time: the local time of a
+    shop, or a date. Rows that come too much are left to other runs; one that does not come is lost.
 
     Raises:
         ConfigError: an edge is no time.
     """
-    more = timedelta(hours=hours)
+    more = timedelta(hours=hours) + _CLOCKS
     try:
         start, end = (datetime.fromisoformat(window[edge]) for edge in ("start", "end"))
         return {"start": (start - more).isoformat(), "end": (end + more).isoformat()}
     except (ValueError, OverflowError) as error:
-        raise ConfigError(f"window: {dict(window)} cannot be widened by {hours:g} hours: {error}") from None
+        raise ConfigError(f"window: {dict(window)} cannot be widened by a day and {hours:g} hours: {error}") from None
 
 
 def _pull_files(

@@ -1,12 +1,13 @@
 """Regrouping: whatever the borders of batches, sessions come out whole."""
 
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.transactions.sessions import whole_sessions
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 6), max_size=8), st.integers(1, 5), st.integers(0, 20))
 def test_sessions_stay_whole_or_come_out_in_pieces(lengths: list[int], batch: int, most_bytes: int) -> None:
     rows = [(f"{session:02d}", str(number)) for session, length in enumerate(lengths) for number in range(length)]

@@ -2,6 +2,8 @@
 
 import logging
 import random
+from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 
 from include.errors import BadInput
 from include.transactions.windows import Belonging, Window, microsecond, microseconds
-from tests.include.transactions.shop import build, rejects, sent, uploaded
+from tests.include.transactions.shop import build, rejects, sent, units, uploaded
 
 DAY = {"start": "2024-05-02T00:00:00+00:00", "end": "2024-05-03T00:00:00+00:00"}
 BEGIN = datetime(2024, 5, 1, tzinfo=UTC)
@@ -36,8 +38,9 @@ def test_a_session_belongs_to_the_window_of_its_first_purchase(tmp_path: Path) -
         ("never", "1", None, None),
     ]
     manifest = build(tmp_path, *rows, window=DAY)
-    assert {line["session_id"] for line in uploaded(tmp_path)} == {"begins", "never"}
-    assert manifest["books"] == {"extracted": 9, "rejected": 0, "duplicates": 1, "elsewhere": 4, "uploaded": 4}
+    assert {line["session_id"] for line in uploaded(tmp_path)} == {"begins"}
+    assert manifest["reasons"] == {"duplicate": 1, "session_without_time": 1}
+    assert manifest["books"] == {"extracted": 9, "rejected": 1, "duplicates": 1, "elsewhere": 4, "uploaded": 3}
     assert manifest["elsewhere"] == 4
     assert manifest["window"] == {name: edge.replace("+", ".000000+") for name, edge in DAY.items()}
     for values in ({"sessions": "as_extracted", "window": DAY}, {}):
@@ -86,7 +89,7 @@ def test_sessions_are_refused_where_they_belong(tmp_path: Path) -> None:
     assert manifest["reasons"] == {"session_of_two_users": 2, "session_too_large": 100}
 
 
-def test_floats_are_found_although_their_session_began_elsewhere(tmp_path: Path) -> None:
+def test_printed_floats_do_not_move_their_session(tmp_path: Path) -> None:
     rows = [("s", "17850.0", None, "2024-05-01 23:00:00"), ("s", "17851", None, "2024-05-02 01:00:00")]
     build(tmp_path, *rows, window=DAY)
     assert [line["identity"] for line in uploaded(tmp_path)] == ["17851"]
@@ -157,15 +160,17 @@ def time(hours: float) -> str:
 def shops(draw: st.DrawFn) -> list[tuple[float, Row]]:
     """Rows with the hour by which a query finds them; sessions last HOURS at most, some rows are repeated or bad."""
     rows: list[tuple[float, Row]] = []
-    for session in range(draw(st.integers(0, 7))):
+    for session in range(draw(st.integers(0, 12))):
         begin = draw(st.integers(0, 60))
         bought = st.tuples(
             st.integers(0, 2 * HOURS).map(lambda half: half / 2),
-            st.sampled_from(["p", "q", "r", "p", "q", "r", None, " ", b"\xff"]),
-            st.sampled_from([None, "u", "u", "u", "v"] if session % 3 == 0 else [None, "u"]),
+            st.sampled_from(["p", "q", "7", "p", "q", "7", "7.0", None, " ", b"\xff"]),
+            st.sampled_from([None, "u", "u", "u", "v", "1.0"] if session % 3 == 0 else [None, "u"]),
+            st.sampled_from([True, True, True, False]),
         )
-        for after, product, user in draw(st.lists(bought, min_size=1, max_size=5)):
-            rows.append((begin + after, (f"s{session}", product, user, time(begin + after))))
+        name = draw(st.sampled_from([f"s{session}", f"s{session}", f"{session}", f"{session}.0"]))
+        for after, product, user, timed in draw(st.lists(bought, min_size=1, max_size=5)):
+            rows.append((begin + after, (name, product, user, time(begin + after) if timed else None)))
         rows += draw(st.lists(st.sampled_from(rows), max_size=2))  # duplicates
     return rows
 
@@ -175,7 +180,7 @@ def read(shop: list[tuple[float, Row]], start: float, end: float) -> list[Row]:
     return [row for hour, row in shop if start - HOURS <= hour < end + HOURS]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     shop=shops(),
     cuts=st.sets(st.integers(0, 66), max_size=3),
@@ -191,26 +196,54 @@ def test_any_windows_in_any_order_send_what_one_run_of_all_would(
 ) -> None:
     values = {"session_hours": HOURS, "max_file_bytes": 1000}
     whole = tmp_path_factory.mktemp("whole")
-    books_of_all = build(whole, *(row for _, row in shop), **values)["books"]
+    build(whole, *(row for _, row in shop), **values)
+    # A session of which no time is known belongs to no window; it is refused wherever it comes.
+    wanted = {unit["key"]: unit["content"] for unit in units(whole) if unit["day"] is not None}
     edges = [-1, *sorted(cuts), 80]
     windows = list(pairwise(edges))
     chance.shuffle(windows)
 
-    def run(start: float, end: float) -> tuple[dict[bytes, int], dict[str, int]]:
+    def run(start: float, end: float) -> tuple[dict[bytes, int], list[Row]]:
         folder = tmp_path_factory.mktemp("run")
         rows = read(shop, start, end)
         chance.shuffle(rows)
         books = build(folder, *rows, window={"start": time(start), "end": time(end)}, **values)["books"]
         assert books["extracted"] == len(rows) == sum(books.values()) - books["extracted"]
-        return sent(folder), books
+        return sent(folder), rejects(folder)
 
     found = [run(*window) for window in windows]
-    assert sum(len(sessions) for sessions, _ in found) == len(sent(whole))
-    assert {key: content for sessions, _ in found for key, content in sessions.items()} == sent(whole)
-    # However much the runs read, each row is counted once.
-    for term in ("rejected", "duplicates", "uploaded"):
-        assert sum(books[term] for _, books in found) == books_of_all[term]
-    assert run(overlapping[0], sum(overlapping))[0].items() <= sent(whole).items()
+    assert sum(len(sessions) for sessions, _ in found) == len(wanted)
+    assert {key: content for sessions, _ in found for key, content in sessions.items()} == wanted
+    # However much the runs read, each row with a time is refused once, for the same reason.
+    assert timed(row for _, refused in found for row in refused) == timed(rejects(whole))
+    assert run(overlapping[0], sum(overlapping))[0].items() <= wanted.items()
+
+
+def timed(refused: Iterable[Row]) -> Counter[Row]:
+    return Counter(row for row in refused if row[3] is not None)
+
+
+def test_part_of_a_session_is_never_sent_for_want_of_its_time(tmp_path: Path) -> None:
+    """A query that always brings what has no time brings it without the purchases that say when the session was."""
+    rows = [("s", "1", None, "2024-05-01 10:00:00"), ("s", "2", None, None), ("t", "1", None, "2024-05-02")]
+    manifest = build(tmp_path, *rows[1:], window=DAY)
+    assert [line["session_id"] for line in uploaded(tmp_path)] == ["t"]
+    assert manifest["reasons"] == {"session_without_time": 1}
+    before = {"start": "2024-05-01T00:00:00Z", "end": "2024-05-02T00:00:00Z"}
+    build(tmp_path, *rows, window=before)
+    assert [line["identity"] for line in uploaded(tmp_path)] == ["1", "2"]
+
+
+def test_an_id_is_judged_the_same_whatever_comes_with_it(tmp_path: Path) -> None:
+    day = [*((f"a{n}", str(n), "u", "2024-05-02 10:00:00") for n in range(9)), ("a0", "77.0", "u", "2024-05-02 10:05")]
+    neighbours = [(f"b{n}", f"SKU{n}", "u", "2024-05-03 10:00:00") for n in range(20)]
+    for float_ids in ("reject", "keep"):
+        found = []
+        for rows in (day, [*day, *neighbours]):
+            build(tmp_path, *rows, window=DAY, float_ids=float_ids)
+            found.append(sent(tmp_path))
+            assert ("77.0" in {line["identity"] for line in uploaded(tmp_path)}) is (float_ids == "keep")
+        assert found[0] == found[1]
 
 
 def test_a_purchase_without_a_time_goes_with_its_session(tmp_path: Path) -> None:

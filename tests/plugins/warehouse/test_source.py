@@ -75,7 +75,7 @@ def test_a_window_is_widened_for_the_query(
         "SELECT '{{ window_start.isoformat() }} {{ window_end.isoformat() }}' AS session_id, "
         "'{{ run_start.isoformat() }} {{ run_end.isoformat() }}' AS identity"
     )
-    wide = "2017-02-28T22:30:00+00:00 2017-04-01T01:30:00+00:00"
+    wide = "2017-02-27T22:30:00+00:00 2017-04-02T01:30:00+00:00"
     own = f"{WINDOW['start']} {WINDOW['end']}"
     for settings, expected in (({}, (wide, own)), ({"sessions": "as_extracted"}, (own, own))):
         publisher(past_transactions={"sql": sql, "session_hours": 1.5, **settings})
@@ -88,10 +88,10 @@ def test_a_window_is_widened_for_the_query(
 
 def test_a_window_that_cannot_be_widened() -> None:
     assert widened({"start": "2017-03-01T00:00:00+01:00", "end": "2017-03-02"}, 24) == {
-        "start": "2017-02-28T00:00:00+01:00",
-        "end": "2017-03-03T00:00:00",
+        "start": "2017-02-27T00:00:00+01:00",
+        "end": "2017-03-04T00:00:00",
     }
-    with pytest.raises(ConfigError, match="cannot be widened by 24 hours"):
+    with pytest.raises(ConfigError, match="cannot be widened by a day and 24 hours"):
         widened({"start": "0001-01-01T00:00:00+00:00", "end": "2017-03-02"}, 24)
 
 
@@ -163,6 +163,25 @@ def test_places_that_cannot_be_used(context: dict[str, Any], tmp_path: Path) -> 
     ):
         with pytest.raises(ConfigError, match=f"publisher shop: files: {place}: {message}"):
             pull(tmp_path, context, Source(files=place))
+
+
+@pytest.mark.parametrize(
+    ("place", "shown"),
+    [
+        ("https://user:SECRET@host/x-*.csv?sig=SECRET", "https://host/x-*.csv: a password must not"),
+        ("https://host/orders.csv?SECRET", "https://host/orders.csv: the object store cannot be used"),
+        ("https:/user:SECRET@host/x.csv", "https:/host/x.csv: give an absolute path"),
+        ("nosuch://SECRET@b/day=?/no.csv?v=SECRET/x", "nosuch://b/day=?/no.csv: the object store cannot be used"),
+        ("memory://b/no-?.csv?sig=SECRET", "memory://b/no-?.csv: there is no such file"),
+    ],
+)
+def test_secrets_in_a_place_are_not_shown(
+    place: str, shown: str, context: dict[str, Any], tmp_path: Path, bucket: Any
+) -> None:
+    with pytest.raises((BadInput, ConfigError)) as caught:
+        pull(tmp_path, context, Source(files=place))
+    assert str(caught.value).startswith(f"publisher shop: files: {shown}")
+    assert "SECRET" not in str(caught.value)
 
 
 def test_objects_of_a_store(context: dict[str, Any], tmp_path: Path, bucket: Any) -> None:
