@@ -19,7 +19,7 @@ from airflow.sdk import RetryAction
 
 from include.errors import BadInput, BooksDoNotBalance, NotReady, PipelineError
 from include.extract import write_rows
-from include.ledger import FILE, Busy, FileNote, Ledger, Unsettled, sqlite_ledger
+from include.ledger import FILE, Busy, FileNote, Ledger, Unsettled, Unusable, sqlite_ledger
 from include.publishers.senders import Transactions
 from include.staging import read_json, write_json
 from include.transactions.build import build_transactions
@@ -328,7 +328,7 @@ class TestUnknownFate:
         from luigisbox import client
         from vendor_http.retry import Retry
 
-        monkeypatch.setattr(client, "Retry", lambda: Retry(sleep=lambda _: ledger.recover(BOOK, "another")))  # type: ignore[arg-type, func-returns-value]
+        monkeypatch.setattr(client, "Retry", lambda: Retry(sleep=lambda _: ledger.recover(BOOK, "another")))  # type: ignore[arg-type]
         shop.box.fault("429")
         with pytest.raises(NotReady, match="took this one for dead") as caught:
             send(run)
@@ -509,6 +509,14 @@ class TestNotStored:
         write_json(run / "manifest.json", manifest)
         with pytest.raises(BadInput, match="Clear `build`"):
             send(run)
+
+    def test_another_account_is_not_sent_to(self, shop: Any, run: Path, build: Build) -> None:
+        send(run)
+        shop.box.forget_requests()
+        shop.connect("luigisbox_test", host=shop.box.url, login="9-9", password=shop.box.private_key)
+        with pytest.raises(Unusable, match="9-9@http"):
+            send(build("two", [("new", "p", "u1", None)]))
+        assert statuses(shop) == []
 
     def test_a_publisher_without_purchases(self, shop: Any, run: Path) -> None:
         shop.configure()
