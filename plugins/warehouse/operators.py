@@ -150,8 +150,8 @@ class PullTransactionsOperator(_PullOperator):
 
     Columns: ``session_id``, ``identity``, if there ``user_id``, ``created_at`` and ``quantity``, and those that
     ``keep`` and ``drop`` look at; one row a bought product. Where sessions belong to the window of their first
-    purchase, the query is asked for ``session_hours`` and a day more before and after the window; which sessions belong
-    to the run is decided when the files are built.
+    purchase, the query is asked for more before and after the window (``warehouse.source.widened``); which sessions
+    belong to the run is decided when the files are built.
 
     Args:
         publisher: name of the publisher file (templated).
@@ -179,7 +179,9 @@ class PullTransactionsOperator(_PullOperator):
         """
         settings = self._settings()
         window = self.window or None
-        wide = widened(window, settings.session_hours) if window and settings.sessions == "first_purchase" else window
+        wide = window
+        if window and settings.sessions == "first_purchase":
+            wide = widened(window, settings.session_hours, settings.time_zone)
         if settings.sql and not self.files:
             self._query = source_query(settings, context, self.publisher, wide, window)
         columns, names = transaction_columns(settings)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from include.extract import Record
 
 Window = Mapping[str, str]
-_CLOCKS = timedelta(days=1)
-"""More than any clock differs from UTC, and than a date without a time says."""
+_DAY, _CLOCKS = timedelta(days=1), timedelta(hours=14)
+"""A date, or text compared letter by letter, is less than a day off; no clock is more than 14 hours off UTC."""
 
 
 def pull_source(
@@ -78,21 +78,21 @@ def source_query(
     return Query(publisher, source.connection, sql, source.batch_rows)
 
 
-def widened(window: Window, hours: float) -> dict[str, str]:
-    """A window that is so many hours and a day longer on both sides.
+def widened(window: Window, hours: float, time_zone: str) -> dict[str, str]:
+    """A window that is so many hours and a day longer on both sides, and 14 hours more if the source's time is not UTC.
 
-    The day is for queries that compare the window, which is UTC, with what the source calls time: the local time of a
-    shop, or a date. Rows that come too much are left to other runs; one that does not come is lost.
+    The day and those hours are for queries that compare the window, which is UTC, with what the source calls time: the
+    local time of a shop, a date, text. Rows that come too much are left to other runs; one that does not come is lost.
 
     Raises:
         ConfigError: an edge is no time.
     """
-    more = timedelta(hours=hours) + _CLOCKS
+    more = timedelta(hours=hours) + _DAY + (timedelta() if time_zone == "UTC" else _CLOCKS)
     try:
         start, end = (datetime.fromisoformat(window[edge]) for edge in ("start", "end"))
         return {"start": (start - more).isoformat(), "end": (end + more).isoformat()}
     except (ValueError, OverflowError) as error:
-        raise ConfigError(f"window: {dict(window)} cannot be widened by a day and {hours:g} hours: {error}") from None
+        raise ConfigError(f"window: {dict(window)} cannot be widened by {more}: {error}") from None
 
 
 def _pull_files(

@@ -87,12 +87,16 @@ def test_a_window_is_widened_for_the_query(
 
 
 def test_a_window_that_cannot_be_widened() -> None:
-    assert widened({"start": "2017-03-01T00:00:00+01:00", "end": "2017-03-02"}, 24) == {
+    assert widened({"start": "2017-03-01T00:00:00+01:00", "end": "2017-03-02"}, 24, "UTC") == {
         "start": "2017-02-27T00:00:00+01:00",
         "end": "2017-03-04T00:00:00",
     }
-    with pytest.raises(ConfigError, match="cannot be widened by a day and 24 hours"):
-        widened({"start": "0001-01-01T00:00:00+00:00", "end": "2017-03-02"}, 24)
+    assert widened(WINDOW, 0, "Europe/Prague") == {
+        "start": "2017-02-27T10:00:00+00:00",
+        "end": "2017-04-02T14:00:00+00:00",
+    }
+    with pytest.raises(ConfigError, match="cannot be widened by 2 days, 14:00:00"):
+        widened({"start": "0001-01-01T00:00:00+00:00", "end": "2017-03-02"}, 24, "Europe/Prague")
 
 
 def test_a_run_without_a_window(orders: Any, publisher: Any, context: dict[str, Any], tmp_path: Path) -> None:
