@@ -1,8 +1,8 @@
 """The whole ledger: what is read and sent by it, and what only a person decides."""
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
-from itertools import pairwise
+from datetime import date
+from itertools import count, pairwise
 
 from include.errors import PipelineError
 from include.ledger import books, marks, steps
@@ -92,8 +92,9 @@ class Ledger(Sender):
             Busy: the book is being sent right now.
             PipelineError: there is none, or no reason was given.
         """
-        publisher, _, room = book.partition("/")
-        aside = f"{publisher}.before-{datetime.now(UTC):%Y%m%dT%H%M%S}/{room}"
+        (publisher, _, room), there = book.partition("/"), self.books()
+        names = (f"{publisher}.before-{number}/{room}" for number in count(1))
+        aside = next(name for name in names if name not in there)
         self.rename(book, aside, by, why)
         with self._turn(book, by, wait_seconds=0):
             with self._database.transaction() as work:

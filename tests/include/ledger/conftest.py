@@ -35,6 +35,10 @@ def postgres(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture(params=["sqlite", *DRIVERS])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """Where an empty ledger will be."""
+    return place_of(request, tmp_path)
+
+
+def place_of(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "sqlite":
         return "sqlite", str(tmp_path / "new" / "ledger.sqlite")
     pytest.importorskip(request.param)
