@@ -1,9 +1,10 @@
 """Tables in files become the staged text columns of a run: CSV, Parquet and JSON Lines, each also gzipped.
 
 What a line of a CSV or JSON file holds must be readable by itself: one that is not (another number of values, broken
-quotes, not UTF-8, no JSON object, longer than a mebibyte) is refused as ``unreadable_line``, and reading goes on with
-the next line. So nothing is lost: each line is in the staged rows, or among the refused ones, or blank. What makes the
-*file* doubtful ends the run instead: a gzip stream that ends too early, a missing header, a missing column.
+quotes, no JSON object, longer than a mebibyte; not UTF-8, of CSV files in the columns that are wanted) is refused as
+``unreadable_line``, and reading goes on with the next line. So nothing is lost: each line is in the staged rows, or
+among the refused ones, or blank. What makes the *file* doubtful ends the run instead: a gzip stream that ends too
+early, a missing header, a missing column.
 
 Memory is that of one block of a file, whatever its size.
 """
@@ -81,7 +82,8 @@ def _stage_one(name: str, path: Path, part: Part, shape: CsvShape) -> None:
         told = str(error)
         raise type(error)(f"{name}: {told}{'' if 'Nothing was staged' in told else ' Nothing was staged.'}") from error
     rows, refused = part.rows - before[0], part.refused - before[1]
-    log.info("%s: %s rows, %s refused%s", name, f"{rows:,}", f"{refused:,}", part.first_unreadable())
+    level = logging.WARNING if part.not_utf8 else logging.INFO
+    log.log(level, "%s: %s rows, %s refused%s", name, f"{rows:,}", f"{refused:,}", part.first_unreadable())
 
 
 def _reader(name: str, path: Path, part: Part, shape: CsvShape) -> Iterator[None]:

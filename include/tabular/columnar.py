@@ -84,10 +84,34 @@ def _values(column: pa.Array) -> list[Any]:
         column = column.dictionary_decode()
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         column = column.cast(pa.binary())  # text that lies about being UTF-8 must not end in an error
-    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
-        column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
-    values: list[Any] = column.to_pylist()
-    return values
+    if pa.types.is_float32(column.type):
+        column = _short_floats(column)
+    if not pa.types.is_timestamp(column.type):
+        values: list[Any] = column.to_pylist()
+        return values
+    if column.type.unit == "ns":
+        column = _microseconds(column)
+    try:
+        return list(column.to_pylist())
+    except (OverflowError, ValueError):
+        return [_time(value) for value in column]
+
+
+def _time(value: pa.TimestampScalar) -> Any:
+    """A time, or text where its year is none of Python's: nobody can read that as a time, and the row is refused."""
+    try:
+        return value.as_py()
+    except (OverflowError, ValueError):
+        return value.cast(pa.timestamp(value.type.unit)).cast(pa.string()).as_py()
+
+
+def _short_floats(column: pa.Array) -> pa.Array:
+    """Floats of 32 bits as the doubles of the shortest text that gives them: ``12.1``, not ``12.100000381469727``.
+
+    Whole ones stay exact, as :func:`_whole_floats` writes them.
+    """
+    exact = column.cast(pa.float64())
+    return pc.if_else(_whole(exact), exact, column.cast(pa.string()).cast(pa.float64()))
 
 
 def _quick(column: pa.Array) -> pa.Array | None:
@@ -99,7 +123,7 @@ def _quick(column: pa.Array) -> pa.Array | None:
         except pa.ArrowInvalid:
             return None
         return column
-    if pa.types.is_integer(kind) or pa.types.is_date32(kind) or pa.types.is_null(kind):
+    if pa.types.is_integer(kind) or pa.types.is_date(kind) or pa.types.is_null(kind):
         return column.cast(pa.string())
     if pa.types.is_floating(kind):
         return _whole_floats(column)
@@ -111,8 +135,7 @@ def _quick(column: pa.Array) -> pa.Array | None:
 def _whole_floats(column: pa.Array) -> pa.Array | None:
     """Floats that are whole numbers, as Python prints them; None if others are among them."""
     values = column.cast(pa.float64())
-    plain = pc.and_(pc.equal(values, pc.floor(values)), pc.less(pc.abs(values), _EXACT))
-    if not pc.all(plain, min_count=0).as_py():
+    if not pc.all(_whole(values), min_count=0).as_py():
         return None
     negative_zero = pc.and_(pc.equal(values, 0.0), pc.less(pc.divide(1.0, values), 0.0))
     if pc.any(negative_zero).as_py():
@@ -120,11 +143,24 @@ def _whole_floats(column: pa.Array) -> pa.Array | None:
     return pc.binary_join_element_wise(values.cast(pa.int64()).cast(pa.string()), "0", ".")
 
 
+def _whole(values: pa.Array) -> pa.Array:
+    return pc.and_(pc.equal(values, pc.floor(values)), pc.less(pc.abs(values), _EXACT))
+
+
+def _microseconds(column: pa.Array) -> pa.Array:
+    """Times cut to microseconds.
+
+    Raises:
+        pa.ArrowInvalid: one is too far off.
+    """
+    return pc.cast(column, options=pc.CastOptions(pa.timestamp("us", column.type.tz), allow_time_truncate=True))
+
+
 def _times(column: pa.Array) -> pa.Array | None:
     """Times as ISO-8601, with the offset if the column has a zone, as Python's ``isoformat`` writes them."""
     zone = column.type.tz
     try:
-        utc = column.cast(pa.timestamp("us", zone), safe=False)
+        utc = _microseconds(column)
         local = pc.local_timestamp(utc) if zone else utc
         years = pc.min_max(pc.year(local)).as_py()
     except pa.ArrowInvalid:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -12,11 +13,12 @@ import pyarrow.csv as arrow_csv
 from include.errors import BadInput, BooksDoNotBalance
 from include.extract import choose
 from include.tabular.blocks import LINE_END, LONGEST_LINE, SHOWN, Overlong, Places, not_utf8, whole_lines
-from include.tabular.part import Part
+from include.tabular.part import OTHER_ENCODING, Part
 from include.tabular.records import Mask, Records, find_records
 
 _FIRST_BYTES = 2 * LONGEST_LINE  # looked at to learn the columns
 _LARGE = 8 * 1024 * 1024  # bytes looked at in one go
+_SEPARATOR = re.compile(rb'"?sep=([\x01-\x7f])"?(?:\r\n|\r|\n)', re.IGNORECASE)  # Excel's, before the header
 _SMALL = 16 * 1024  # bytes looked at after a broken line; the next one may be near
 
 
@@ -101,7 +103,7 @@ class _Reader:
         """Hand on whole records; those that cannot be read are refused."""
         data, bad = view[: found.size], found.bad
         for fault in not_utf8(data, found.ends):
-            bad[fault] = True
+            bad[fault] = bad[fault] or self._values(data[found.starts[fault] : found.ends[fault]]) is None
         if bad.any():
             before = np.searchsorted(found.lines, found.starts, "right")
             self._part.refuse_lines(
@@ -148,17 +150,35 @@ class _Reader:
 
     def _one(self, line: bytes) -> None:
         """One line as the standard library reads it, which takes quotes inside unquoted values as they are."""
-        try:
-            rows = list(csv.reader([line.decode()], delimiter=self._delimiter, strict=True))
-        except (UnicodeDecodeError, csv.Error):
-            rows = []
-        if len(rows) == 1 and len(rows[0]) == self._width:
-            self._part.add({name: pa.array([rows[0][place]]) for name, place in self._places.items()}, 1)
+        values = self._values(line)
+        if values is not None:
+            self._part.add({name: pa.array([value]) for name, value in values.items()}, 1)
         elif line:
             self._part.refuse_lines([(self._line, line)])
 
+    def _values(self, record: bytes) -> dict[str, str] | None:
+        """The wanted values of one record; None if it is none, or if they are not UTF-8. Other values may be."""
+        text = io.StringIO(record.decode(errors="surrogateescape"), newline="")
+        try:
+            rows = list(csv.reader(text, delimiter=self._delimiter, strict=True))
+        except csv.Error:
+            return None
+        if len(rows) != 1 or len(rows[0]) != self._width:
+            return None
+        values = {name: rows[0][place] for name, place in self._places.items()}
+        try:
+            "".join(values.values()).encode()
+        except UnicodeEncodeError:
+            self._part.not_utf8 += 1
+            return None
+        return values
+
     def _begin(self, data: bytes, last: bool) -> int:
         """Find out the columns from the first record; gives the place where rows begin."""
+        told = _SEPARATOR.match(data) if self._line == 1 else None
+        if told:
+            self._mark, self._delimiter, self._line = told[1], told[1].decode(), 2
+            return told.end() + self._begin(data[told.end() :], last)
         found = find_records(data[:_FIRST_BYTES], self._mark[0], None, whole=len(data) <= _FIRST_BYTES)
         some = np.flatnonzero(~found.blank)
         if not len(some):
@@ -170,8 +190,10 @@ class _Reader:
         try:
             text = data[found.starts[first] : found.ends[first]].decode()
             row = next(csv.reader(io.StringIO(text, newline=""), delimiter=self._delimiter, strict=True))
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise BadInput(f"its first line cannot be read as CSV in UTF-8 ({type(error).__name__}).") from None
+        except UnicodeDecodeError:
+            raise BadInput(f"its first line cannot be read as CSV in UTF-8; {OTHER_ENCODING}.") from None
+        except csv.Error:
+            raise BadInput("its first line cannot be read as CSV; a quote in it is broken.") from None
         if self._order is None:
             self._name([name.strip() for name in row])
             self._line += int(np.searchsorted(found.lines, found.ends[first], "right"))

@@ -66,7 +66,9 @@ class _Reader:
         ends = line_ends(np.frombuffer(data, np.uint8), whole=True)
         starts = np.concatenate([[0], ends[:-1]])
         bad = ends - starts > LONGEST_LINE + 2
-        bad[list(not_utf8(data, ends))] = True
+        garbled = list(not_utf8(data, ends))
+        self._part.not_utf8 += len(garbled)
+        bad[garbled] = True
         offsets = np.concatenate([[0], ends]).astype(np.int64)
         lines = pa.LargeStringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(data))
         numbers = np.flatnonzero(~bad)

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 UNREADABLE = "unreadable_line"
 TOO_LONG = "too_long"
+OTHER_ENCODING = "probably it is Windows-1250: write the file as UTF-8"
 _GROUP_ROWS = 50_000
 _TOLD = 5  # line numbers named in the log
 
@@ -62,7 +63,11 @@ class Wanted:
 
 
 class Part:
-    """``part-NNNNN.parquet`` and its ``refused-`` sister; without :meth:`commit` neither is there afterwards."""
+    """``part-NNNNN.parquet`` and its ``refused-`` sister; without :meth:`commit` neither is there afterwards.
+
+    Attributes:
+        not_utf8: how many lines of the present file were refused for that; their reader counts them.
+    """
 
     def __init__(self, raw: Path, number: int, wanted: Wanted) -> None:
         self.wanted = wanted
@@ -71,6 +76,7 @@ class Part:
         self._raw, self._number = raw, number
         self._files = ExitStack()
         self._name = ""
+        self.not_utf8 = 0
         self._lines: list[int] = []
         self._pending: list[pa.RecordBatch] = []
         self._waiting = 0
@@ -93,13 +99,14 @@ class Part:
 
     def begin(self, name: str) -> None:
         """Go on to the next file."""
-        self._name, self._lines = name, []
+        self._name, self._lines, self.not_utf8 = name, [], 0
 
     def first_unreadable(self) -> str:
         """Which lines of this file could not be read, for the log."""
         if not self._lines:
             return ""
-        return f"; the first unreadable lines are {', '.join(map(str, self._lines))}"
+        why = f"; {self.not_utf8:,} are not UTF-8, {OTHER_ENCODING}" if self.not_utf8 else ""
+        return f"; the first unreadable lines are {', '.join(map(str, self._lines))}{why}"
 
     def add(self, columns: Mapping[str, pa.Array], rows: int) -> None:
         """Write rows; a column that is not given is null. Values that are longer than any id may be are refused."""

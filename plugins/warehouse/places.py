@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -41,10 +42,18 @@ def local_files(place: str, workplace: Path) -> Iterator[Iterator[tuple[str, Pat
         shutil.rmtree(workplace, ignore_errors=True)
 
 
+def shown(place: str) -> str:
+    """A place without what may be secret in it: who asks, and the query of a URI. ``?`` alone is part of a glob."""
+    query = r"\?.*" if place.lower().startswith("http") else r"\?[^/?]*=.*"
+    return re.sub(query, "", re.sub(r"^(\w[\w.+-]*:/+)[^/]*@", r"\1", place), flags=re.DOTALL)
+
+
 def _local(place: str) -> Iterator[tuple[str, Path]]:
     path = unquote(place.removeprefix("file://").removeprefix("localhost")) if place.startswith("file://") else place
     if not path.startswith("/"):
-        raise ConfigError(f"{place}: give an absolute path, file:///absolute/path, or the URI of an object store.")
+        raise ConfigError(
+            f"{shown(place)}: give an absolute path, file:///absolute/path, or the URI of an object store."
+        )
     names = glob.glob(path.replace("[", "[[]"))  # noqa: PTH207  # a path of Path would have to be cut at its first *
     found = sorted(name for name in names if Path(name).is_file())
     if not found:
@@ -63,13 +72,18 @@ def _copies(place: str, workplace: Path) -> Iterator[tuple[str, Path]]:
 
     scheme, _, rest = place.partition("://")
     bucket, _, pattern = rest.partition("/")
+    if ":" in bucket.rpartition("@")[0]:
+        raise ConfigError(
+            f"{shown(place)}: a password must not stand in a URI, where logs and forms show it. Put it into an Airflow "
+            "connection, and give the id of that before the @."
+        )
     try:
         root = ObjectStoragePath(f"{scheme}://{bucket}/")
         store = root.fs  # Airflow's, with the connection
     except (ImportError, ValueError) as error:
         raise ConfigError(
-            f"{place}: the object store cannot be used ({error}). Install the Airflow provider that knows {scheme}://, "
-            "or give another place."
+            f"{shown(place)}: the object store cannot be used ({error}). Install the Airflow provider that knows "
+            f"{scheme}://, or give another place."
         ) from error
     path = f"{root.path.rstrip('/')}/{pattern}"
     found = sorted(store.glob(path.replace("[", "[[]"))) if set("*?") & set(pattern) else [path]
@@ -85,21 +99,21 @@ def _copied(
     workplace.mkdir(parents=True)
     for number, name in enumerate(objects):
         copy = workplace / f"{number:05d}{''.join(Path(name).suffixes[-2:])}"
-        shown = f"{scheme}://{name.lstrip('/')}"
+        called = shown(f"{scheme}://{name.lstrip('/')}")
         size = store.info(name)["size"]
         with store.open(name, "rb") as source, copy.open("wb") as target:
             shutil.copyfileobj(source, target, _COPIED_BYTES)
         if size is not None and size != copy.stat().st_size:
             raise BadInput(
-                f"{shown}: {copy.stat().st_size:,} bytes came of {size:,}; it is being written, or was replaced. "
+                f"{called}: {copy.stat().st_size:,} bytes came of {size:,}; it is being written, or was replaced. "
                 "Nothing was staged. Clear the task when it is whole."
             )
-        yield shown, copy
+        yield called, copy
         copy.unlink()
 
 
 def _nothing(place: str) -> str:
     return (
-        f"{place}: there is no such file. That is never taken for a day without rows, because a slip of the pen looks "
-        "the same; a day without rows is a file without rows. Nothing was staged."
+        f"{shown(place)}: there is no such file. That is never taken for a day without rows, because a slip of the pen "
+        "looks the same; a day without rows is a file without rows. Nothing was staged."
     )

@@ -63,6 +63,43 @@ def test_times_with_a_zone(tmp_path: Path) -> None:
     assert [row[0] for row in rows] == [moment and moment.astimezone(PRAGUE).isoformat() for moment in moments]
 
 
+@pytest.mark.parametrize(
+    ("kind", "far"),
+    [
+        (pa.timestamp("us"), "12000-01-06 06:36:00.000000"),
+        (pa.timestamp("us", "Europe/Prague"), "12000-01-06 06:36:00.000000"),
+        (pa.timestamp("s", "+02:00"), "12000-01-06 06:36:00.000"),
+        (pa.timestamp("ms"), "12000-01-06 06:36:00.000"),
+        (pa.date32(), "12000-01-06"),
+        (pa.date64(), "12000-01-06"),
+    ],
+)
+def test_a_year_that_python_does_not_know_is_text(kind: pa.DataType, far: str, tmp_path: Path) -> None:
+    """So the row is refused later as any that has no time, and the others are read."""
+    moments = pa.array([316_516_660_560, 0], pa.timestamp("s")).cast(kind)
+    rows, refused = stage(tmp_path, ("x.parquet", parquet(a=moments)))
+    assert rows[0] == (far, None)
+    assert rows[1][0].startswith("1970-01-01")
+    assert refused == []
+
+
+def test_times_too_far_off_for_microseconds_do_not_come_round(tmp_path: Path) -> None:
+    rows, _ = stage(tmp_path, ("x.parquet", parquet(a=pa.array([2**60], pa.timestamp("ms")))))
+    assert "out of range" in rows[0][0] or rows[0][0].startswith("36")
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "texts"),
+    [
+        ([12.1, 0.1, 1e20, None, 123456792.0], pa.float32(), ["12.1", "0.1", "1e+20", None, "123456792.0"]),
+        ([float("nan"), float("-inf"), 17850.0, 0.5], pa.float32(), [None, "-inf", "17850.0", "0.5"]),
+    ],
+)
+def test_floats_of_32_bits_are_short(values: list[Any], kind: pa.DataType, texts: list[Any], tmp_path: Path) -> None:
+    rows, _ = stage(tmp_path, ("x.parquet", parquet(a=pa.array(values, pa.float64()).cast(kind))))
+    assert [row[0] for row in rows] == texts
+
+
 def test_nanoseconds_are_cut_to_microseconds(tmp_path: Path) -> None:
     rows, _ = stage(tmp_path, ("x.parquet", parquet(a=pa.array([1_001_500], pa.timestamp("ns")))))
     assert rows == [("1970-01-01T00:00:00.001001", None)]

@@ -44,25 +44,25 @@ def expected(data: bytes, width: int) -> tuple[list[tuple[str, ...]], list[int]]
     while at < len(lines):
         tries = (b"".join(lines[at : at + count]) for count in range(1, 101) if at + count <= len(lines))
         found = next((each for each in tries if RECORD.fullmatch(each)), lines[at])
-        values = _values(found, width) or _values(lines[at], width)
-        if values is None:
-            refused += [at + 1] if lines[at].strip(b"\r\n") else []
-            at += 1
-        else:
+        whole = _values(found, width)
+        values = whole or _values(lines[at], width)
+        if values and not any("\udc80" <= character <= "\udcff" for character in "".join(values)):
             rows.append(values)
-            at += len(LINES.findall(found)) if _values(found, width) else 1
+        elif lines[at].strip(b"\r\n"):
+            refused.append(at + 1)
+        at += len(LINES.findall(found)) if whole else 1
     return rows, refused
 
 
 def _values(record: bytes, width: int) -> tuple[str, ...] | None:
     try:
-        text = re.sub(r"(\r\n|\r|\n)$", "", record.decode())
+        text = re.sub(r"(\r\n|\r|\n)$", "", record.decode(errors="surrogateescape"))
         rows = (
             list(csv.reader(io.StringIO(text, newline=""), strict=True))
             if "\n" in text or "\r" in text
             else [*csv.reader([text], strict=True)]
         )
-    except (UnicodeDecodeError, csv.Error):
+    except csv.Error:
         return None
     return tuple(rows[0]) if len(rows) == 1 and len(rows[0]) == width else None
 
@@ -97,8 +97,8 @@ def test_any_bytes_come_as_the_slow_way_says(data: bytes, size: int, tmp_path: P
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     rows=st.lists(st.tuples(*[st.text(st.characters(codec="utf-8"), max_size=8)] * 3), max_size=12),
-    # with \r alone, Python's writer does not quote a value that has \n
-    written=st.sampled_from([("\n", csv.QUOTE_MINIMAL), ("\r\n", csv.QUOTE_MINIMAL), ("\r", csv.QUOTE_ALL)]),
+    # with one of them alone, Python's writer does not quote a value that has the other
+    written=st.sampled_from([("\n", csv.QUOTE_ALL), ("\r\n", csv.QUOTE_MINIMAL), ("\r", csv.QUOTE_ALL)]),
     delimiter=st.sampled_from([",", ";", "\t", "|"]),
     size=st.sampled_from([1, 5, 64, 4096]),
 )
@@ -136,6 +136,29 @@ def test_what_a_csv_writer_writes_comes_back(
 def test_shapes(content: bytes, rows: Any, refused: list[int], tmp_path: Path) -> None:
     got = stage(tmp_path, ("x.csv", content))
     assert got == (rows, [(f"x.csv, line {line}", "unreadable_line") for line in refused])
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_only_wanted_columns_must_be_utf8(tmp_path: Path, caplog: pytest.LogCaptureFixture, line_end: str) -> None:
+    text = line_end.join(
+        ["name,a,b", "tričko,1,2", '"čaj, ""černý""",3,4', '"č', '5",5,"6"', "x,č,7", 'čaj" x,8,9', ""]
+    )
+    rows, refused = stage(tmp_path, ("x.csv", text.encode("windows-1250")))
+    assert rows == [("1", "2"), ("3", "4"), ("5", "6"), ("8", "9")]
+    assert refused == [("x.csv, line 6", "unreadable_line")]
+    assert "4 rows, 1 refused; the first unreadable lines are 6; 1 are not UTF-8, probably it is Windows" in caplog.text
+    caplog.clear()
+    stage(tmp_path, ("y.csv", b"a,b\n1\n"))
+    assert "UTF-8" not in caplog.text
+
+
+@pytest.mark.parametrize("first", [b"sep=;\r\n", b"\xef\xbb\xbfSEP=;\n", b'"sep=;"\r'])
+@pytest.mark.parametrize("header", [True, False])
+def test_a_first_line_may_name_the_delimiter(first: bytes, header: bool, tmp_path: Path, small_blocks: Any) -> None:
+    small_blocks(5)
+    rows, refused = stage(tmp_path, ("x.csv", first + b"a;b\n" * header + b'1;2\n\n"3";4\n5\n'), header=header)
+    assert rows == [("1", "2"), ("3", "4")]
+    assert refused == [(f"x.csv, line {5 + header}", "unreadable_line")]
 
 
 def test_lines_that_are_too_long(tmp_path: Path) -> None:
@@ -197,6 +220,8 @@ WHOLE = gzip.compress(b"a,b\n" + b"1,2\n" * 50_000)
         ("x.csv", b"a,b,A\n", {}, r"twice: a"),
         ("x.csv", b'a,"b\n1,2\n', {}, r"x.csv: its first line cannot be read: a quote"),
         ("x.csv", "a,b\n1,2\n".encode("utf-16"), {}, r"x.csv: its first line cannot be read as CSV in UTF-8"),
+        ("x.csv", "a,b,č\n".encode("windows-1250"), {}, r"probably it is Windows-1250: write the file as UTF-8"),
+        ("x.csv", b"sep=;\n", {}, r"x.csv: it is empty, without even a header"),
         ("x.csv", b"x" * 20_000_000, {}, r"x.csv: its first line is longer than a mebibyte"),
         ("x.csv", b"a,b\n1,2\n", {"header": False}, r"x.csv: its first line names columns"),
         (
