@@ -6,7 +6,7 @@ from itertools import count, pairwise
 
 from include.errors import PipelineError
 from include.ledger import books, marks, steps
-from include.ledger.entries import Busy, Entry, State
+from include.ledger.entries import Busy, Entry, State, Unusable
 from include.ledger.sending import Sender
 
 _FORGET = """
@@ -74,13 +74,19 @@ class Ledger(Sender):
 
         Raises:
             Busy: the book is being sent right now.
-            PipelineError: no reason was given.
+            PipelineError: no reason was given, or nothing speaks against it.
         """
         _check_why(why)
         with self._turn(book, by, wait_seconds=0):
             with self._database.transaction() as work:
-                books.remark(work, book, by, "this ledger was accepted", why)
-            return f"ledger {self._mark(book)} is accepted from now on"
+                try:
+                    if self._marks:
+                        marks.check(self._marks, book, books.mark(work, book))
+                except Unusable:
+                    books.remark(work, book, by, "this ledger was accepted", why)
+                else:
+                    raise PipelineError(f"{book}: nothing speaks against this ledger, so there is nothing to accept")
+            return f"this ledger is accepted from now on: {self._mark(book)}"
 
     def put_aside(self, book: str, by: str, why: str) -> str:
         """The book's next sender has another account: keep it under another name, and begin a new one.
@@ -140,7 +146,7 @@ class Ledger(Sender):
         with self._database.transaction(write=False) as work:
             mark = books.mark(work, book)
         where = f", marked in {marks.write(self._marks, book, mark)}" if self._marks else ""
-        return f"{mark.ledger} with change {mark.change} of {book}{where}"
+        return f"{mark.ledger}, newest change of this book {mark.change}{where}"
 
     def forget(self, book: str, before: date) -> int:
         """Remove the units of confirmed files whose last purchase is before a day; units without a time stay.

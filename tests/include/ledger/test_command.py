@@ -1,6 +1,8 @@
 """The ledger on the command line, as a person at a shell meets it."""
 
 import getpass
+import re
+import shlex
 import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
@@ -8,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from include.ledger import FILE, Ledger, sqlite_ledger
+from include.ledger import FILE, Ledger, Unusable, sqlite_ledger
 from include.transactions.__main__ import main
 from tests.include.ledger.workers import BOOK, claim, index_of, note_of, open_ledger, sha256
 
@@ -130,3 +132,52 @@ def test_it_works_as_it_is_written_in_sentences(ledger: Ledger) -> None:
     assert SHA[:12] in shown.stdout
     helped = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True).stdout
     assert all(word in helped for word in ("ledger", "history", "settle", "forget", "STAGING_URI"))
+
+
+def test_what_was_cancelled_is_freed(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    claim(ledger, range(3), "a")
+    ledger.settle(BOOK, SHA, "confirmed", "me", "200")
+    settle = ["settle", "--publisher", "shop", "--sha256", SHA, "--why", "ticket 12", "--as"]
+    for wrong in ([*settle, "refused"], [*settle, "prepared", "--although-confirmed"]):
+        assert main(wrong) == 1
+        assert "--as refused and --although-confirmed go together" in capsys.readouterr().err
+    assert main([*settle, "refused", "--although-confirmed"]) == 0
+    assert "confirmed → refused. Clear the task that sends, of run run-1: it is sent again" in capsys.readouterr().out
+    assert ledger.compare(BOOK, index_of(range(3))).codes.to_pylist() == [0] * 3
+
+
+def test_the_commands_that_the_sentences_name(
+    staging: Path, ledger: Ledger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(book: str, account: str) -> str:
+        opened = sqlite_ledger(staging / FILE, marks=staging)
+        with pytest.raises(Unusable) as caught, opened.one_sender(book, account=account):
+            raise AssertionError
+        return str(caught.value)
+
+    def run(sentence: str, beginning: str) -> str:
+        """The command of a sentence, as a person copies it."""
+        (command,) = re.findall(rf'python -m include\.transactions ({beginning}[^"]*--why "…")', sentence)
+        assert main(shlex.split(command)) == 0
+        return capsys.readouterr().out
+
+    with sqlite_ledger(staging / FILE, marks=staging).one_sender(BOOK, account="one"):
+        claim(sqlite_ledger(staging / FILE, marks=staging), range(3), "a")
+    said = refused(BOOK, "two")
+    assert "how its account is spelled (so far: one)" in run(said.partition("If only")[2], "account")
+    with sqlite_ledger(staging / FILE, marks=staging).one_sender(BOOK, account="two"):
+        pass
+    assert "is kept as shop.before-1/transactions" in run(refused(BOOK, "three").partition(" puts")[0], "account")
+    assert "is renamed/transactions from now on" in run(refused("renamed/transactions", "two"), "rename")
+    (staging / FILE).unlink()
+    said = refused("renamed/transactions", "two")
+    (staging / FILE).unlink()
+    assert f"marked in {staging}/renamed/transactions/ledger.json. Clear the task that failed." in run(said, "accept")
+    assert main(["accept", "--publisher", "renammed", "--why", "seen"]) == 1
+    assert "there is nothing to accept" in capsys.readouterr().err
+    with sqlite_ledger(staging / FILE, marks=staging).one_sender("renamed/transactions", account="two"):
+        pass
+    assert main(["ledger", "--publisher", "renamed"]) == 0
+    shown = capsys.readouterr().out
+    assert "renamed/transactions: what was sent to two, by month" in shown
+    assert f"{getpass.getuser()}: this ledger was accepted (…)" in shown
