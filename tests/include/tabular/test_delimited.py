@@ -84,7 +84,7 @@ HOSTILE = st.lists(
 ).map(b"".join)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=HOSTILE, size=st.sampled_from([1, 2, 3, 7, 64, 4096]))
 def test_any_bytes_come_as_the_slow_way_says(data: bytes, size: int, tmp_path: Path, small_blocks: Any) -> None:
     small_blocks(size)

@@ -24,7 +24,7 @@ VALUES = st.one_of(
 PIECES = [b"{", b"}", b'"a"', b":", b"1", b",", b"\n", b"\n", b" ", b"\r", b"\xff", b'{"a":1}', b'{"b":"x"}']
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     rows=st.lists(st.fixed_dictionaries({"a": VALUES}, optional={"b": VALUES, "c/~d": VALUES}), min_size=1, max_size=9),
     size=st.sampled_from([16, 64, 4096]),
@@ -46,7 +46,7 @@ def text(value: Any) -> Any:
     return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.lists(st.sampled_from(PIECES), max_size=30).map(b"".join), size=st.sampled_from([3, 4096]))
 def test_no_line_is_lost(data: bytes, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "BLOCK", size)
