@@ -33,6 +33,7 @@ print(json.dumps({
     "tags": {dag_id: sorted(dag.tags) for dag_id, dag in bag.dags.items()},
     "documented": sorted(dag_id for dag_id, dag in bag.dags.items() if dag.doc_md),
     "retries": sorted({t.retries for dag in bag.dags.values() for t in dag.tasks}),
+    "alone": sorted(dag_id for dag_id, dag in bag.dags.items() if dag.max_active_runs == 1),
     "pools": {f"{d}.{t.task_id}": t.pool for d, dag in bag.dags.items() for t in dag.tasks},
 }))
 """
@@ -102,6 +103,11 @@ def test_each_dag_is_documented_tagged_and_retried(parsed: dict[str, Any]) -> No
     assert parsed["documented"] == parsed["dags"]
     assert all("luigisbox" in tags for tags in parsed["tags"].values())
     assert parsed["retries"] == [3]
+
+
+def test_what_replaces_has_one_run_at_a_time(parsed: dict[str, Any]) -> None:
+    replacing = ("audience__", "recommendations__", "pins__")
+    assert {dag for dag in parsed["dags"] if dag.startswith(replacing)} <= set(parsed["alone"])
 
 
 def test_uploads_share_a_pool(parsed: dict[str, Any]) -> None:

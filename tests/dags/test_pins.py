@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 import requests
 
 from include.sandbox.server import Running, running
-from include.staging import PROJECT_ROOT, to_path
+from include.staging import PROJECT_ROOT, read_json, to_path
 
 PUBLISHER = """
 luigisbox: {connection: shop_luigisbox}
@@ -81,7 +82,7 @@ def runs(sandbox: Running, tmp_path_factory: pytest.TempPathFactory) -> dict[str
             **os.environ,
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
-            "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT_ROOT / "dags"),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT_ROOT / "dags/pins.py"),
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT_ROOT / "plugins"),
             "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "0",
             "PUBLISHERS_DIR": str(home / "publishers"),
@@ -116,6 +117,15 @@ def test_rows_become_scopes_and_what_is_wrong_stays_behind(runs: dict[str, dict[
     [rejected] = pq.read_table(folder / "rejects.parquet").to_pylist()
     assert (rejected["line"], rejected["reason"]) == ("7", "bad_position")
     assert pq.read_table(folder / "results.parquet")["outcome"].to_pylist() == ["applied"] * 5
+
+
+def test_the_moment_of_the_newest_run_is_kept(runs: dict[str, dict[str, Any]]) -> None:
+    folder = to_path(runs["synced"]["results"]["plan[-1]"]["run"])
+    newest = read_json(folder.parent / "newest.json")
+    assert newest["run"] == folder.name
+    assert datetime.fromisoformat(newest["as_of"]) == datetime.fromisoformat(
+        runs["synced"]["results"]["plan[-1]"]["as_of"]
+    )
 
 
 def test_a_dry_run_shows_what_a_sync_then_does(runs: dict[str, dict[str, Any]], sandbox: Running) -> None:
