@@ -12,9 +12,11 @@ DOC = """
 ### Interactions of **{name}**
 
 Sends the interactions of the run's interval to Advisable, source by source, and then lets guests who registered become
-customers. What was sent is in the **ledger**: an interaction is sent once, whoever asks for it again.
+customers. What was sent is in the **ledger**: an interaction is sent once, whoever asks for it again. One that has
+another price or amount now is not sent again: see `changed.parquet` of the run's folder.
 
-* History: start a backfill, or trigger the DAG with a **window**, or with **files** and the **source** they are of.
+* History: start a backfill, and then one run with **source** `transfers` and a window over all of it; or
+  trigger the DAG with a **window**, or with **files** and the **source** they are of.
 * `send` failed with **unknown**: an answer was lost, or its sender died. Its message names the interactions' files in
   the ledger; look for them at Advisable, say what you found with the DAG `settle_upload`, and clear `send`. Nothing is
   resent by itself, unless `on_unknown` of the publisher's file says so.

@@ -6,6 +6,9 @@ A row is refused for the first of these that applies: ``no_user``, ``no_item`` (
 ``value_not_allowed`` and the like (a field that this type does not have), ``no_value`` (of a rating), ``bad_value``,
 ``bad_price``, ``bad_amount``, ``bad_duration``. Of rows that say the same one is kept, the others are ``duplicate``.
 
+What somebody did with an item at a moment is one interaction: of rows with the same user, item and time that say
+otherwise of it the first in the order of the lines is kept, the others are ``contradicts_another_row``.
+
 A time is a number of milliseconds since 1970, or a date. Numbers of seconds or microseconds are dates thousands of
 years off when they are read as milliseconds; so a time must lie between the year 2000 and tomorrow. The vendor would
 take an interaction without a time; here it is refused, because it would teach a wrong time, and nobody could tell a
@@ -42,8 +45,10 @@ FIELDS: Mapping[InteractionType, tuple[str, ...]] = {
 the others it is what their names say."""
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATER = timedelta(days=1)
+CONTRADICTION = "contradicts_another_row"
 _BATCH_ROWS = 65_536
 _MOST = {"value": 5, "price": 1e12, "amount": 1e12, "duration": 1e12}
+_KEY = """'{"user_id":' || to_json(user_id) || ',"item_id":' || to_json(item_id) || ',"timestamp":' || moment"""
 _NUMBER = "[-+]?[0-9]*[.]?[0-9]+([eE][-+]?[0-9]+)?"
 
 
@@ -112,16 +117,19 @@ def _good_rows(
     reader: Iterable[pa.RecordBatch], max_bytes: int, floats: list[str], rejects: Rejects
 ) -> Iterator[pa.RecordBatch]:
     """Sorted rows that pass every rule, as lines; the others go to the rejects."""
-    before: pa.Scalar = pa.scalar(None, pa.large_string())
+    before = key = pa.scalar(None, pa.large_string())
     for batch in steady(reader):
         reasons = first_reason(_id_reasons(batch, max_bytes, floats), batch["why"])
         left = _sifted(batch, reasons, rejects)
         if len(left):
             repeated = same_as_before(left["line"], before)
             before = left["line"][-1]
-            left = _sifted(left, mark(pa.nulls(len(left), pa.string()), repeated, DUPLICATE), rejects)
+            reasons = mark(pa.nulls(len(left), pa.string()), repeated, DUPLICATE)
+            same = same_as_before(left["key"], key)
+            key = left["key"][-1]
+            left = _sifted(left, mark(reasons, same, CONTRADICTION), rejects)
         if len(left):
-            yield left.select(["line", "moment"])
+            yield left.select(["key", "line", "moment"])
 
 
 def _sifted(batch: pa.RecordBatch, reasons: pa.Array, rejects: Rejects) -> pa.RecordBatch:
@@ -146,7 +154,10 @@ def _id_reasons(batch: pa.RecordBatch, max_bytes: int, floats: list[str]) -> pa.
 
 
 def _query(kind: InteractionType, latest: datetime) -> str:
-    """All rows, sorted: as they came, the ``line`` and its ``moment``, and ``why`` they are refused."""
+    """All rows, sorted: as they came, ``key``, ``line`` and ``moment``, and ``why`` they are refused.
+
+    A line begins with its key, so lines of one key are neighbours.
+    """
     came = ", ".join(f'"{name}" AS came_{name}' for name in INTERACTION_COLUMNS)
     given = ", ".join(f"nullif(came_{name}, '') AS {name}_text" for name in INTERACTION_COLUMNS)
     numbers = ", ".join(
@@ -157,7 +168,7 @@ def _query(kind: InteractionType, latest: datetime) -> str:
     )
     return f"""
         SELECT {", ".join(f"came_{name}" for name in INTERACTION_COLUMNS)}, recommendation_id, moment,
-               {_line(kind)} AS line, {_why(kind, latest)} AS why
+               {_KEY} AS key, {_line(kind)} AS line, {_why(kind, latest)} AS why
         FROM (
             SELECT *, came_user_id AS user_id, came_item_id AS item_id, recommendation_id_text AS recommendation_id,
                    {f"{numbers}," if numbers else ""} coalesce(digits, written) AS moment
@@ -176,8 +187,7 @@ def _query(kind: InteractionType, latest: datetime) -> str:
 
 def _line(kind: InteractionType) -> str:
     """SQL for the JSON object; a number has one spelling, whatever it had before."""
-    pieces = ["""'{"user_id":' || to_json(user_id) || ',"item_id":' || to_json(item_id) || ',"timestamp":' || moment"""]
-    pieces.append("""coalesce(',"recommendation_id":' || to_json(recommendation_id), '')""")
+    pieces = [_KEY, """coalesce(',"recommendation_id":' || to_json(recommendation_id), '')"""]
     spelled = "regexp_replace({name}::VARCHAR, '[.]0$', '')"
     pieces += [f"""coalesce(',"{name}":' || {spelled.format(name=name)}, '')""" for name in FIELDS[kind]]
     return " || ".join((*pieces, "'}' || chr(10)"))

@@ -1,4 +1,4 @@
-"""Guests who registered: staged pairs of users become units, one transfer each.
+"""Guests who registered: staged pairs of users become lines, one transfer each.
 
 A row is refused for the first of these that applies: ``no_from_user``, ``no_to_user`` (null or empty), the rules of
 ``include.rules``, ``same_user``, ``two_targets`` (a guest that would become two customers: all rows of that guest),
@@ -17,16 +17,14 @@ import pyarrow.compute as pc
 from include.books import DUPLICATE, Rejects
 from include.engine import open_engine
 from include.errors import BadInput
-from include.files import steady
+from include.files import LinesFiles, steady
 from include.interactions.build import refuse_too_many
-from include.interactions.units import write_units
 from include.neighbours import same_as_before
 from include.publishers.senders import Interactions
 from include.raw import read_raw
 from include.rules import first_reason, mark, refusals
 from include.staging import MANIFEST, write_json
 
-TRANSFER = "transfer"
 COLUMNS = ("from_user_id", "to_user_id")
 _PAIRS = """
     WITH pairs AS (SELECT from_user_id, to_user_id FROM read_parquet(?)),
@@ -47,7 +45,7 @@ _PAIRS = """
 
 
 def build_transfers(run: Path, settings: Interactions) -> dict[str, Any]:
-    """Build the units, ``rejects.parquet`` and, last, ``manifest.json`` from ``run/raw``.
+    """Build ``lines/pairs-00000.jsonl``, ``rejects.parquet`` and, last, ``manifest.json`` from ``run/raw``.
 
     Args:
         run: the folder of the run's transfers.
@@ -66,18 +64,27 @@ def build_transfers(run: Path, settings: Interactions) -> dict[str, Any]:
         raise BadInput(f"{run / 'raw'}: the rows were not read to their end. Clear the pull of this run.")
     with open_engine(run / ".work") as engine, Rejects(run, COLUMNS) as rejects:
         rejects.add_files(engine, raw.refused)
-        units = write_units(run, TRANSFER, _good_rows(engine, raw.parts, settings.max_id_bytes, rejects))
-        books = rejects.balance(raw.rows, units["rows"])
+        with LinesFiles(run / "lines", "pairs", "jsonl") as files:
+            for lines in _good_lines(engine, raw.parts, settings.max_id_bytes, rejects):
+                files.write(lines)
+        books = rejects.balance(raw.rows, files.whole["rows"])
         reasons = dict(sorted(rejects.counts.items()))
     refuse_too_many(run, books, reasons, settings.refuse_reject_percent)
-    manifest = {"kind": "transfers", "type": TRANSFER, "complete": True, **units, "books": books, "reasons": reasons}
+    manifest = {
+        "kind": "transfers",
+        "complete": True,
+        **files.whole,
+        "chunks": files.entries,
+        "books": books,
+        "reasons": reasons,
+    }
     write_json(run / MANIFEST, manifest)
     return manifest
 
 
-def _good_rows(
+def _good_lines(
     engine: duckdb.DuckDBPyConnection, parts: list[str], max_bytes: int, rejects: Rejects
-) -> Iterator[pa.RecordBatch]:
+) -> Iterator[pa.Array]:
     before: pa.Scalar = pa.scalar(None, pa.large_string())
     for batch in steady(engine.sql(_PAIRS, params=[parts]).to_arrow_reader(65_536)):
         reasons = None
@@ -90,6 +97,4 @@ def _good_rows(
         before = batch["line"][-1]
         rows = [batch[name] for name in COLUMNS]
         rejects.sift(rows, reasons)
-        lines = batch["line"] if reasons is None else batch["line"].filter(pc.is_null(reasons))
-        if len(lines):
-            yield pa.record_batch([lines, pa.nulls(len(lines), pa.int64())], names=["line", "moment"])
+        yield batch["line"] if reasons is None else batch["line"].filter(pc.is_null(reasons))

@@ -1,8 +1,8 @@
 """Units of a run: lines as they are sent, and beside each file of lines an index that the ledger understands.
 
 ``lines/units-00000.jsonl`` holds up to 100,000 JSON objects, ``index/units-00000.parquet`` a row for each, as
-``include.transactions.index`` has it. The key is that of kind and line, so all of a unit is in it; the content repeats
-64 bits of the key: a unit with another content is another unit. What is sent together is cut out of the files later.
+``include.transactions.index`` has it. The key is that of kind, user, item and time: what a unit is. The content is that
+of its line: the same unit with another price was changed. What is sent together is cut out of the files later.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from include.errors import BadInput
 from include.files import LinesFiles, steady
 from include.lines import text_borders
-from include.transactions.index import INDEX, IndexFile, keys_of
+from include.transactions.index import INDEX, IndexFile, contents_of, keys_of
 
 UNITS_PER_FILE = 100_000
 _DAY = 86_400_000
@@ -32,8 +32,8 @@ def write_units(run: Path, kind: str, rows: Iterable[pa.RecordBatch]) -> dict[st
     Args:
         run: the folder of the run.
         kind: what the units are; goes into their keys.
-        rows: columns ``line`` (``large_string``, ends with a newline) and ``moment`` (milliseconds since 1970, or
-            null).
+        rows: columns ``key`` (text, what the unit is), ``line`` (``large_string``, ends with a newline) and ``moment``
+            (milliseconds since 1970).
 
     Returns:
         ``rows``, ``bytes``, ``sha256`` of all lines, and ``chunks``, an entry for each file.
@@ -43,42 +43,36 @@ def write_units(run: Path, kind: str, rows: Iterable[pa.RecordBatch]) -> dict[st
     with LinesFiles(run / "lines", "units", "jsonl") as files:
         for number, batch in enumerate(steady(rows, UNITS_PER_FILE)):
             with IndexFile(run / "index" / f"units-{number:05d}.parquet") as index:
-                index.write(_index_of(kind, batch["line"], batch["moment"]))
+                index.write(_index_of(kind, batch["key"], batch["line"], batch["moment"]))
             files.write(batch["line"])
             files.cut()
     return {**files.whole, "chunks": files.entries}
 
 
-def _index_of(kind: str, lines: pa.Array, moments: pa.Array) -> pa.Table:
-    keys = _keys(kind, lines)
+def _index_of(kind: str, ids: pa.Array, lines: pa.Array, moments: pa.Array) -> pa.Table:
+    opening, glue = (pa.scalar(text, pa.large_string()) for text in (f"{kind} ", ""))
     columns = [
-        keys,
-        pa.array(np.frombuffer(keys.buffers()[1], "<i8")[::2]),
-        pa.array(np.ones(len(keys), np.int32)),
+        keys_of(pc.binary_join_element_wise(opening, ids, glue)),
+        contents_of(lines),
+        pa.array(np.ones(len(lines), np.int32)),
         pa.array(np.diff(text_borders(lines))),
         pc.floor(pc.divide(moments.cast(pa.float64()), _DAY)).cast(pa.int32()),
     ]
     return pa.Table.from_arrays(columns, schema=INDEX)
 
 
-def _keys(kind: str, lines: pa.Array) -> pa.Array:
-    opening, glue = (pa.scalar(text, pa.large_string()) for text in (f"{kind} ", ""))
-    return keys_of(pc.binary_join_element_wise(opening, lines, glue))
-
-
 @dataclass(frozen=True)
 class Chunk:
-    """One file of units of a kind, and its index."""
+    """One file of units, and its index."""
 
-    kind: str
     lines: Path
     index: Path
 
 
-def chunks_of(run: Path, kind: str, manifest: dict[str, Any]) -> list[Chunk]:
+def chunks_of(run: Path, manifest: dict[str, Any]) -> list[Chunk]:
     """The files of a run, in order."""
     names = [Path(chunk["name"]) for chunk in manifest["chunks"]]
-    return [Chunk(kind, run / name, run / "index" / f"{name.stem}.parquet") for name in names]
+    return [Chunk(run / name, run / "index" / f"{name.stem}.parquet") for name in names]
 
 
 @dataclass(frozen=True)
@@ -91,8 +85,9 @@ class Group:
 
     @property
     def sha256(self) -> str:
-        """Of the keys: the same units in the same order are the same group."""
-        return hashlib.sha256(b"".join(self.index["key"].to_pylist())).hexdigest()
+        """The same units with the same content in the same order are the same group."""
+        keys, contents = self.index["key"].to_pylist(), self.index["content"].to_numpy().astype("<i8")
+        return hashlib.sha256(b"".join(keys) + contents.tobytes()).hexdigest()
 
     @property
     def bytes(self) -> int:
@@ -139,10 +134,7 @@ def groups(chunk: Chunk, wanted: pa.Array, size: int) -> Iterator[Group]:
 
 
 def _check(chunk: Chunk, group: Group, lines: list[bytes]) -> None:
-    read = pa.array(lines, pa.large_binary())
-    kind = pa.scalar(f"{chunk.kind} ".encode(), pa.large_binary())
-    keys = keys_of(pc.binary_join_element_wise(kind, read, pa.scalar(b"", pa.large_binary())))
-    if keys.to_pylist() != group.index["key"].to_pylist():
+    if contents_of(pa.array(lines, pa.large_binary())).to_pylist() != group.index["content"].to_pylist():
         raise BadInput(
             f"{chunk.lines}: it is not the file that was built (its lines are others). Nothing more of it is sent. "
             "Clear the build of this run."

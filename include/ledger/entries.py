@@ -45,6 +45,11 @@ class Entry(FileNote):
             f"({self.units:,} units, {self.rows:,} rows, {self.bytes:,} bytes)"
         )
 
+    @property
+    def of_many(self) -> bool:
+        """Whether it is on its way, and some of its units may have arrived and others not; its sender can tell."""
+        return self.state == "sending" and self.units > 1 and self.book.endswith("/interactions")
+
 
 REMARK = "remark"
 """In a history, instead of a state: what a sender said that came too late to change anything."""

@@ -45,6 +45,11 @@ class Ledger(Sender):
             return before, self._take_back(before, state, by, why)
         if before.state != "sending":
             return before, self.settle(book, before.sha256, state, by, why)
+        if before.of_many:
+            raise PipelineError(
+                f"{before.label()}: its units are requests of their own; some may have arrived and others not. "
+                "Nothing was changed. Clear the task `send` of that run first: it takes them apart; then settle each."
+            )
         try:
             with self._turn(book, by, wait_seconds=0):
                 self.recover(book, by)

@@ -57,6 +57,9 @@ def open_table(entries: Sequence[Entry]) -> str:
             f"    run {entry.run}, claimed by {entry.claimed_by} at {_second(entry.claimed_at)}",
         ]
         lines += [f"    {entry.note}"] if entry.note else []
+        if entry.of_many:
+            lines.append("    its units may have ended differently: clear the task `send` first, it takes them apart")
+            continue
         lines += [
             f'    it arrived:         {how_to_settle(entry)} --as confirmed --why "…"',
             f'    it did not arrive:  {how_to_settle(entry)} --as prepared --why "…"',

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from include.sandbox.clock import Clock
 
-StatusFault = Literal["401", "429", "500", "502", "503"]
+StatusFault = Literal["401", "422", "429", "500", "502", "503"]
 SocketFault = Literal["reset_mid_body", "reset_after_store", "slow_read"]
 BatchFault = Literal["late_batch", "truncated_batch", "previous_list_batch", "frozen_batch"]
 SmartEmailingFault = Literal["error_in_200", "moving_list"]

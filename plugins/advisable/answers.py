@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import requests
 from urllib3.exceptions import NewConnectionError
@@ -35,20 +36,34 @@ def rows_of(name: str, content: bytes) -> list[dict[str, Any]]:
     return answer
 
 
-def without_ids(answer: bytes, ids: tuple[str, ...], sent: bytes | None) -> bytes:
-    """An answer in which the users' ids of its request are ``…``.
+def confirms(content_type: str, content: bytes) -> bool:
+    """Whether a success may be the API's own: it says nothing, or JSON. A page is of a portal or a wrong host."""
+    if not content.strip():
+        return True
+    if content_type.strip().lower().startswith("text/html"):
+        return False
+    try:
+        json.loads(content)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def without_ids(text: str, ids: tuple[str, ...], sent: bytes | None) -> str:
+    """A text in which the users' ids of a request are ``…``, however they are spelled.
 
     Args:
-        answer: what the vendor said.
-        ids: those of the path and the query.
+        text: what the vendor said, or an error's sentence.
+        ids: those of the path and the query, and the credentials.
         sent: the request's body; the ids of its users are looked up.
     """
-    text = answer.decode("utf-8", "replace")
+    lower = text.lower()
     for each in {*ids, *_users(sent)}:
-        for spelled in {each, json.dumps(each)[1:-1], json.dumps(each, ensure_ascii=False)[1:-1]}:
-            if spelled and spelled in text:
-                text = re.sub(rf"(?<!\w){re.escape(spelled)}(?!\w)", "…", text)
-    return text.encode()
+        in_json = (json.dumps(each)[1:-1], json.dumps(each, ensure_ascii=False)[1:-1])
+        for spelled in {each, *in_json, quote(each), quote(each, safe=""), quote_plus(each)}:
+            if spelled and spelled.lower() in lower:
+                text = re.sub(rf"(?<!\w){re.escape(spelled)}(?!\w)", "…", text, flags=re.IGNORECASE)
+    return text
 
 
 def _users(sent: bytes | None) -> Iterator[str]:

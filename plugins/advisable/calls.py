@@ -1,6 +1,5 @@
 """How a group of units is sent, and what became of each: together by one request, or side by side by one each."""
 
-import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from vendor_http.errors import NotFound, PermanentError, Redirected, TooSlow, Tr
 
 if TYPE_CHECKING:
     from advisable.client import Client
-    from include.publishers.senders import Interactions, InteractionType, Transfers
+    from include.publishers.senders import Interactions, InteractionType
 
 Outcome = Literal["confirmed", "refused", "prepared", "unknown"]
 """The ledger's words; ``prepared``: it did not leave, or arrived nowhere."""
@@ -80,28 +79,20 @@ class Singles:
 
 
 @contextmanager
-def calls_for(
-    client: "Client", settings: "Interactions", kind: "InteractionType | Literal['transfer']"
-) -> Iterator[Calls]:
-    """How units of a kind are sent."""
+def calls_for(client: "Client", settings: "Interactions", kind: "InteractionType") -> Iterator[Calls]:
+    """How interactions of a type are sent."""
     if kind == "purchase":
         yield Batches(client)
         return
-    if kind == "transfer":
-        assert settings.transfers
-        call = partial(_transfer, client, settings.transfers)
-    else:
-        call = partial(client.create, kind)
-    with ThreadPoolExecutor(settings.concurrency, thread_name_prefix="advisable") as threads:
-        yield Singles(call, threads, settings.concurrency)
+    with side_by_side(partial(client.create, kind), settings.concurrency) as calls:
+        yield calls
 
 
-def _transfer(client: "Client", transfers: "Transfers", line: bytes) -> None:
-    pair = json.loads(line)
-    if transfers.how == "external_id":
-        client.change_external_id(pair["from_user_id"], pair["to_user_id"])
-    else:
-        client.transfer(pair["from_user_id"], pair["to_user_id"], delete_user=transfers.delete_user)
+@contextmanager
+def side_by_side(call: Callable[[bytes], None], concurrency: int) -> Iterator[Singles]:
+    """One request for each line, so many at a time."""
+    with ThreadPoolExecutor(concurrency, thread_name_prefix="advisable") as threads:
+        yield Singles(call, threads, concurrency)
 
 
 def _fate(call: Callable[[], None]) -> Fate:

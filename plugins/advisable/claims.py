@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from include.errors import BadInput, PipelineError
+from include.errors import BadInput
 from include.interactions.units import Group
 from include.ledger import Entry, FileNote, State
 from include.staging import to_path
+from ledgers.policy import SEEN
 
 if TYPE_CHECKING:
     from advisable.calls import Fate
@@ -50,11 +51,11 @@ class Claims:
             places.setdefault(fate.outcome, []).append(place)
         if together or len(group) == 1:
             (outcome,) = places
-            entry = self.ledger.settle(self.book, group.sha256, fates[0].outcome, self.by, fates[0].reason)
+            entry = self.ledger.settle(self.book, group.sha256, fates[0].outcome, self.by, _note(fates[0]))
             if outcome != "unknown":
                 self._path(group).unlink(missing_ok=True)
             return [entry] if outcome == "unknown" else []
-        unknown = [self._alone(group, place, fates[place].reason) for place in places.get("unknown", [])]
+        unknown = [self._alone(group, place, _note(fates[place])) for place in places.get("unknown", [])]
         states: tuple[Literal["prepared", "refused"], ...] = ("prepared", "refused")
         for state in states:
             if state in places and len(places[state]) < len(group):
@@ -90,14 +91,6 @@ class Claims:
             if path.stem not in kept:
                 path.unlink()
 
-    def was_unknown(self, group: Group, place: int) -> bool:
-        """Whether nobody knew, at some time, what became of a unit."""
-        try:
-            changes = self.ledger.history(self.book, group.take([place]).sha256)
-        except PipelineError:  # it never was a file of its own
-            return False
-        return any(change.state == "unknown" for change in changes)
-
     def _holds(self, entry: Entry, unit: Group) -> bool:
         return any(each.sha256 == entry.sha256 for each in self.ledger.compare(self.book, unit.index).unknown)
 
@@ -132,6 +125,11 @@ def _read(entry: Entry) -> Group | None:
         return None
     lines = table["line"].to_pylist()
     return Group(lines, table.drop_columns(["line"]).replace_schema_metadata(None), entry.uri)
+
+
+def _note(fate: "Fate") -> str:
+    """Why a unit ended so; of one of unknown fate it says that its sender is through."""
+    return f"{SEEN}{fate.reason}" if fate.outcome == "unknown" else fate.reason
 
 
 def _reasons(fates: Sequence["Fate"], places: list[int]) -> str:

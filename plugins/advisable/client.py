@@ -5,8 +5,8 @@ twice is not known:
 
 - No connection, or one lost before the last byte of the body was handed over: it cannot have been stored.
 - An answer 4xx: it is refused, so it is not stored.
-- An answer 5xx, or none, after the last byte: it may be stored, or not. That is ``FateUnknown`` and never tried again
-  here.
+- An answer 5xx or 408, or none, after the last byte, and a 2xx with a page instead of JSON: it may be stored, or not.
+  That is ``FateUnknown`` and never tried again here.
 
 Looking and deleting do no harm twice; they are simply tried again. One client serves many threads.
 """
@@ -59,6 +59,12 @@ class Client:
     ) -> None:
         self.close()
 
+    @property
+    def patience_seconds(self) -> float:
+        """How long one request, with all its attempts and pauses, may be on its way."""
+        limits, retry = self.settings.timeouts, self._retry
+        return retry.attempts * (limits.connect + limits.read) + (retry.attempts - 1) * retry.cap_seconds
+
     def close(self) -> None:
         """Close the connections of all threads; the next request opens new ones."""
         self._transport.close()
@@ -71,11 +77,12 @@ class Client:
             interaction: its fields, or the same as JSON.
 
         Raises:
+            PipelineError: there is no such type.
             FateUnknown: it may have been stored; it was not sent again.
             VendorError: it was not stored.
         """
         content = _json(interaction)
-        self._once(self._call("POST", [self.settings.paths[kind]], content=content))
+        self._once(self._call("POST", [self._path(kind)], content=content))
 
     def create_purchases(self, purchases: Sequence[dict[str, Any]] | bytes) -> None:
         """Add purchases by one request.
@@ -98,7 +105,7 @@ class Client:
             NotFound: it knows no such user, or the path is wrong.
             VendorError: what it answered at last.
         """
-        return self._listed(self._call("GET", ["users", None, self.settings.paths[kind]], user_id))
+        return self._listed(self._call("GET", ["users", None, self._path(kind)], user_id))
 
     def list_by_item(self, item_id: str, kind: InteractionType) -> list[dict[str, Any]]:
         """The interactions with an item, as many as the vendor gives in one answer.
@@ -107,7 +114,7 @@ class Client:
             NotFound: it knows no such item, or the path is wrong.
             VendorError: what it answered at last.
         """
-        return self._listed(self._call("GET", ["items", None, self.settings.paths[kind]], item_id))
+        return self._listed(self._call("GET", ["items", None, self._path(kind)], item_id))
 
     def delete(
         self,
@@ -142,7 +149,7 @@ class Client:
             )
         if narrowed and all:
             raise PipelineError(f"delete {kind}: all=True goes without {', '.join(narrowed)}. Nothing was deleted.")
-        call = self._call("DELETE", [self.settings.paths[kind]], params=narrowed, ids=tuple(narrowed.values()))
+        call = self._call("DELETE", [self._path(kind)], params=narrowed, ids=tuple(narrowed.values()))
         self._again(call)
 
     def transfer(self, from_user_id: str, to_user_id: str, *, delete_user: bool = True) -> None:
@@ -154,9 +161,11 @@ class Client:
             delete_user: delete the user that is left without.
 
         Raises:
+            PipelineError: both are the same. Nothing was sent.
             FateUnknown: it may be done; it was not sent again.
             VendorError: it was not done.
         """
+        _check_two(from_user_id, to_user_id)
         path = ["users", None, "interactions", "transfer", None]
         params = {"delete_user": "true" if delete_user else "false"}
         self._once(self._call(self.settings.transfer_method, path, from_user_id, to_user_id, params=params))
@@ -165,9 +174,11 @@ class Client:
         """Give a user another id; the interactions go along.
 
         Raises:
+            PipelineError: it is the same id. Nothing was sent.
             FateUnknown: it may be done; it was not sent again.
             VendorError: it was not done.
         """
+        _check_two(user_id, external_id)
         content = _json({"external_id": external_id})
         self._once(self._call("PUT", ["users", None], user_id, content=content, ids=(external_id,)))
 
@@ -186,6 +197,14 @@ class Client:
                 f"{NOBODY}, which is as it should be, or has no such path: check the host if sending fails."
             )
         return f"{self.settings.base_url} is reachable and accepts the credentials of app {self.settings.app_id}."
+
+    def _path(self, kind: InteractionType) -> str:
+        if kind not in self.settings.paths:
+            raise PipelineError(
+                f"there is no type of interactions {kind!r}; known are {', '.join(self.settings.paths)}. "
+                "Nothing was sent."
+            )
+        return self.settings.paths[kind]
 
     def _call(
         self,
@@ -227,6 +246,13 @@ class Client:
     def _once(self, call: Call) -> None:
         """A request that is tried again only while it cannot have been stored."""
         self._retry.run(call.name, lambda _number: self._transport.send(call))
+
+
+def _check_two(user_id: str, other: str) -> None:
+    if user_id == other:
+        raise PipelineError(
+            "from and to are the same user: that could delete all that is known of it. Nothing was sent."
+        )
 
 
 def _json(content: Any) -> bytes:

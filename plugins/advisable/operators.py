@@ -1,4 +1,4 @@
-"""The operators: interactions of one source, and transfers from guests to customers, each sent once."""
+"""The operators: interactions of one source, each sent once, and transfers from guests to customers."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,11 +14,12 @@ from luigisbox.retries import RETRY_POLICY
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from advisable.client import Client
     from include.publishers.senders import Interactions
 
 
 class _SendOperator(BaseOperator):
-    """What both share: the run's units go out, each at most once, because the ledger knows what was sent already."""
+    """What both share: the publisher's settings, its connection, and who sends."""
 
     template_fields: Sequence[str] = ("publisher", "run")
     ui_color = "#e6e4f4"
@@ -29,15 +30,15 @@ class _SendOperator(BaseOperator):
         self.run = run
 
     def execute(self, context: "Context") -> dict[str, Any]:
-        """Send what the ledger does not know as sent."""
-        from advisable.sending import send_units
-        from ledgers import open_ledger
-
+        """Send the run; gives the figures."""
         settings = self._settings()
         by = f"{context['ti'].dag_id}/{context['ti'].task_id} {context['run_id']}"
         hook = AdvisableHook(settings.connection, requests_per_second=settings.requests_per_second)
         with hook.client as client:
-            return send_units(client, open_ledger(), self.publisher, to_path(self.run), settings, by)
+            return self._send(client, settings, by)
+
+    def _send(self, client: "Client", settings: "Interactions", by: str) -> dict[str, Any]:
+        raise NotImplementedError
 
     def _settings(self) -> "Interactions":
         settings = load_publisher(self.publisher).interactions
@@ -49,22 +50,34 @@ class _SendOperator(BaseOperator):
 class SendInteractionsOperator(_SendOperator):
     """Send the interactions that ``include.interactions.build`` staged: purchases in batches, others one by one.
 
-    Returns ``{"sent", "already_sent", "refused", "absent", "unknown", "requests", "seconds"}``, counts of interactions.
-    Concurrency and pace are those of the publisher's file.
+    What the ledger knows as sent is not sent again. Returns ``{"sent", "already_sent", "changed", "refused", "absent",
+    "unknown", "requests", "seconds"}``, counts of interactions. Concurrency and pace are those of the publisher's file.
 
     Args:
         publisher: name of the publisher file. Templated.
         run: URI of the folder of the run's source. Templated.
     """
 
+    def _send(self, client: "Client", settings: "Interactions", by: str) -> dict[str, Any]:
+        from advisable.sending import send_units
+        from ledgers import open_ledger
+
+        return send_units(client, open_ledger(), self.publisher, to_path(self.run), settings, by)
+
 
 class TransferInteractionsOperator(_SendOperator):
     """Send the transfers that ``include.interactions.transfers`` staged: guests who became customers, one by one.
 
-    What a guest did moves to the customer, or the guest gets the customer's id (``how`` of the publisher's file).
+    What a guest did moves to the customer, or the guest gets the customer's id (``how`` of the publisher's file). All
+    pairs of the run are sent; repeating one does no harm.
     Returns the same figures, counts of transfers.
 
     Args:
         publisher: name of the publisher file. Templated.
         run: URI of the folder of the run's transfers. Templated.
     """
+
+    def _send(self, client: "Client", settings: "Interactions", by: str) -> dict[str, Any]:
+        from advisable.transfers import send_transfers
+
+        return send_transfers(client, to_path(self.run), settings, by)

@@ -11,43 +11,38 @@ is unknown, ends the attempt after its group.
 
 import logging
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advisable.calls import CONFIRMED, Calls, Fate, calls_for
+from advisable.calls import Calls, Fate, calls_for
 from advisable.claims import Claims
-from advisable.tally import Tally
-from include.errors import BadInput
-from include.staging import MANIFEST, read_json, utc_text, write_json
-from vendor_http.errors import NotFound, TransientError
+from advisable.tally import CHANGED as CHANGED_FILE
+from advisable.tally import Tally, manifest_of, write_figures
+from ledgers.policy import not_yet, settle_by_policy
+from vendor_http.errors import TransientError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from advisable.client import Client
     from include.interactions.units import Chunk, Group
-    from include.ledger import Entry, Ledger, State
+    from include.ledger import Entry, Ledger
     from include.publishers.base import OnUnknown
     from include.publishers.senders import Interactions
 
 log = logging.getLogger(__name__)
-SENT = "sent.json"
-"""The figures of the last attempt that came to its end, in the run's folder."""
-TRANSFER = "transfer"
-_POLICY = "policy on_unknown"
-_SETTLED: "dict[str, State]" = {"resend": "prepared", "assume_sent": "confirmed"}
+_MANY = 1_000
 
 
 def book_of(publisher: str) -> str:
-    """The account of a publisher's interactions and transfers in the ledger."""
+    """The account of a publisher's interactions in the ledger."""
     return f"{publisher}/interactions"
 
 
 def send_units(
     client: "Client", ledger: "Ledger", publisher: str, run: Path, settings: "Interactions", by: str
 ) -> dict[str, Any]:
-    """Send those interactions, or transfers, of a run that were not sent before.
+    """Send those interactions of a run that were not sent before.
 
     Args:
         client: of the publisher's connection.
@@ -58,13 +53,15 @@ def send_units(
         by: who sends, for the ledger.
 
     Returns:
-        ``sent``, ``already_sent``, ``refused``, ``absent`` (transfers of users whom the vendor does not know) and
+        ``sent``, ``already_sent``, ``changed`` (sent before with another content, which stays), ``refused`` and
         ``unknown`` units, ``requests`` and ``seconds``.
 
     Raises:
         Unsettled: of some units nobody knows whether they were stored. Of this very attempt: those after them were not
             sent. Of an earlier one: all others were.
-        Busy: another sender of this publisher did not end.
+        NotReady: so it is with some of an earlier attempt, and on_unknown may not settle them yet. All others were
+            sent.
+        Busy: another sender of this publisher did not end, or took this one's turn.
         BadInput: too many units were refused, or the run is not the one that was built.
         VendorError: the vendor cannot be reached, or refuses the credentials; what was not sent is sent next time.
         BooksDoNotBalance: a unit was neither sent nor accounted for.
@@ -72,31 +69,23 @@ def send_units(
     from include.interactions.units import chunks_of
     from include.ledger import Unsettled, tables
 
-    manifest, book = read_json(run / MANIFEST), book_of(publisher)
-    if manifest.get("kind") not in ("interactions", "transfers"):
-        raise BadInput(f"{run / MANIFEST}: kind is {manifest.get('kind')!r}; it was built for another sender")
-    (run / SENT).unlink(missing_ok=True)
-    kind = manifest["type"]
+    manifest, book = manifest_of(run, "interactions"), book_of(publisher)
     with (
-        ledger.one_sender(book, by),
-        calls_for(client, settings, kind) as calls,
+        ledger.one_sender(book, by, account=f"{client.settings.app_id}@{client.settings.base_url}"),
+        calls_for(client, settings, manifest["type"]) as calls,
         Tally(run, manifest, settings.refuse_reject_percent) as tally,
     ):
         claims = Claims(ledger, book, run, f"{run.parent.name}/{run.name}", by)
         claims.recover()
-        # a transfer that is done twice does no harm, so there is nothing to ask
-        sending = _Sending(
-            claims, calls, "resend" if kind == TRANSFER else settings.on_unknown, kind == TRANSFER, tally
-        )
-        sending.send_all(chunks_of(run, kind, manifest))
+        sending = _Sending(claims, calls, settings.on_unknown, client.patience_seconds, tally)
+        sending.send_all(chunks_of(run, manifest))
         claims.tidy()
-    tally.check(at_the_end=True)
-    tally.check_books()
-    figures = tally.figures()
-    write_json(run / SENT, {**figures, "by": by, "at": utc_text(datetime.now(UTC))})
+    figures = write_figures(run, tally, by)
     log.info("%s", tables.book_text(ledger, book))
-    if sending.unsettled:
+    if sending.unsettled and settings.on_unknown == "fail":
         raise Unsettled(list(sending.unsettled.values()))
+    if sending.unsettled:
+        raise not_yet(list(sending.unsettled.values()), settings.on_unknown, client.patience_seconds)
     return figures
 
 
@@ -107,7 +96,7 @@ class _Sending:
     claims: Claims
     calls: Calls
     on_unknown: "OnUnknown"
-    transfer: bool
+    patience_seconds: float
     tally: Tally
     unsettled: dict[str, "Entry"] = field(default_factory=dict)
 
@@ -116,13 +105,23 @@ class _Sending:
         import pyarrow.compute as pc
 
         from include.interactions.units import groups
-        from include.ledger import NEW, SENT, UNKNOWN
+        from include.ledger import CHANGED, NEW, SENT, UNKNOWN
 
         for chunk in chunks:
             codes = self._compare(chunk)
+            for group in groups(chunk, pc.equal(codes, CHANGED), _MANY):
+                self.tally.add_changed(group.lines)
             self.tally.new += pc.equal(codes, NEW).true_count
             self.tally.counts["already_sent"] += pc.equal(codes, SENT).true_count
             self.tally.counts["unsettled"] += pc.equal(codes, UNKNOWN).true_count
+        if changed := self.tally.counts["changed"]:
+            log.warning(
+                "%d interactions were sent before with another price, amount or the like. What was sent stays, and "
+                "they are not sent again; see %s. To correct one, delete it at Advisable by user, item and time, and "
+                "create it by hand.",
+                changed,
+                self.claims.run / CHANGED_FILE,
+            )
         for chunk in chunks:
             wanted = pc.equal(self.claims.ledger.compare(self.claims.book, chunk.index).codes, NEW)
             for group in groups(chunk, wanted, self.calls.size):
@@ -132,11 +131,11 @@ class _Sending:
         """What the ledger knows of each unit, after the policy has settled those that nobody knows about."""
         ledger, book = self.claims.ledger, self.claims.book
         compared = ledger.compare(book, chunk.index)
-        if compared.unknown and self.on_unknown != "fail":
-            why = f"on_unknown: {self.on_unknown}, when {self.claims.by} came to it"
-            for entry in compared.unknown:
-                ledger.settle(book, entry.sha256, _SETTLED[self.on_unknown], _POLICY, why)
-            log.warning("%d claims of unknown fate: settled by on_unknown: %s", len(compared.unknown), self.on_unknown)
+        settled = settle_by_policy(
+            ledger, book, compared.unknown, self.on_unknown, self.claims.by, self.patience_seconds
+        )
+        if settled:
+            log.warning("%d claims of unknown fate: settled by on_unknown: %s", len(settled), self.on_unknown)
             compared = ledger.compare(book, chunk.index)
         self.unsettled |= {entry.sha256: entry for entry in compared.unknown}
         return compared.codes
@@ -149,7 +148,7 @@ class _Sending:
         """
         together = self.calls.together
         self.claims.claim(group, together=together)
-        fates = [self._judged(group, place, fate) for place, fate in enumerate(self.calls.send(group.lines))]
+        fates = self.calls.send(group.lines)
         self.tally.requests += 1 if together else len(group)
         unknown = self.claims.settle(group, fates, together=together)
         if together and len(group) > 1 and fates[0].outcome == "refused":
@@ -158,14 +157,9 @@ class _Sending:
             for places in (range(half), range(half, len(group))):
                 self._send(group.take(list(places)))
             return
-        self.tally.add(group, fates)
+        self.tally.add(group.lines, fates)
         self._stop_if_lost(fates, unknown)
         self.tally.check()
-
-    def _judged(self, group: "Group", place: int, fate: Fate) -> Fate:
-        """A user who is gone, after a transfer of which nobody knew how it ended, was transferred by it."""
-        gone = self.transfer and fate.outcome == "refused" and isinstance(fate.error, NotFound)
-        return CONFIRMED if gone and self.claims.was_unknown(group, place) else fate
 
     def _stop_if_lost(self, fates: list[Fate], unknown: "list[Entry]") -> None:
         from include.ledger import Unsettled

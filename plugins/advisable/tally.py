@@ -4,28 +4,32 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from include.errors import BadInput, BooksDoNotBalance
-from vendor_http.errors import NotFound
+from include.staging import MANIFEST, read_json, utc_text, write_json
 
 if TYPE_CHECKING:
     from advisable.calls import Fate
-    from include.interactions.units import Group
 
 log = logging.getLogger(__name__)
 REFUSED = "refused.parquet"
+CHANGED = "changed.parquet"
+SENT = "sent.json"
+"""The figures of the last attempt that came to its end, in the run's folder."""
 PROGRESS_SECONDS = 5.0
 HOPELESS = 20
 """When so many units are refused it is looked whether going on makes sense."""
 _TOGETHER = 1_000
+_BEFORE = ("already_sent", "changed")
 _DONE = ("confirmed", "refused", "absent")
 
 
 class Tally:
-    """Counts the units of one attempt; in a ``with`` block, because it writes ``refused.parquet``.
+    """Counts the units of one attempt; in a ``with`` block, as it writes ``refused.parquet`` and ``changed.parquet``.
 
     Args:
         run: the folder of the run.
@@ -39,34 +43,41 @@ class Tally:
         self.new = 0
         """Units that were never sent when the attempt began."""
         self.counts: Counter[str] = Counter()
-        """Units by what became of them; ``already_sent`` and ``unsettled`` were so before.
+        """Units by what became of them; ``already_sent``, ``changed`` and ``unsettled`` were so before.
 
-        ``absent`` are guests whom the vendor does not know: nothing is wrong with them, and nothing to transfer.
+        ``changed`` were sent with another content, which stays. ``absent`` are guests whom the vendor does not know:
+        nothing is wrong with them, and nothing to transfer.
         """
         self.requests = 0
         self._manifest = manifest
         self._percent = percent
-        self._transfers = manifest["kind"] == "transfers"
         self._path = run / REFUSED
         self._file = RowsFile(self._path, ("line", "reason"))
+        self._changed = RowsFile(run / CHANGED, ("line",))
         self._rows: list[tuple[str, str]] = []
         self._reason = ""
         self._started = self._told = time.monotonic()
 
     def __enter__(self) -> Self:
-        self._file.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._flush()
         self._file.__exit__(kind, error, at)
+        self._changed.__exit__(kind, error, at)
         log.info("%s", self.table())
 
-    def add(self, group: "Group", fates: Sequence["Fate"]) -> None:
-        """Count a group; every few seconds say how far it is."""
-        for line, fate in zip(group.lines, fates, strict=True):
-            absent = self._transfers and isinstance(fate.error, NotFound)
-            self.counts["absent" if absent else fate.outcome] += 1
+    def add_changed(self, lines: Sequence[bytes]) -> None:
+        """Keep what was sent before with another content."""
+        import pyarrow as pa
+
+        self.counts["changed"] += len(lines)
+        self._changed.write(pa.array([line.decode() for line in lines], pa.large_string()))
+
+    def add(self, lines: Sequence[bytes], fates: Sequence["Fate"]) -> None:
+        """Count what was sent; every few seconds say how far it is."""
+        for line, fate in zip(lines, fates, strict=True):
+            self.counts[fate.outcome] += 1
             if fate.outcome == "refused":
                 self._reason = fate.reason
                 self._rows.append((line.decode(), fate.reason))
@@ -84,17 +95,16 @@ class Tally:
         Raises:
             BadInput: so it is.
         """
-        refused, confirmed = self.counts["refused"], self.counts["confirmed"]
-        before = self.counts["already_sent"]
-        units = self.new + before + self.counts["unsettled"]
-        all_refused = refused + self.counts["absent"] >= HOPELESS and not confirmed + before
+        refused = self.counts["refused"]
+        taken = sum(self.counts[name] for name in ("confirmed", "absent", *_BEFORE))
+        units = self.new + sum(self.counts[name] for name in (*_BEFORE, "unsettled"))
+        all_refused = refused >= HOPELESS and not taken
         too_many = (at_the_end or refused >= HOPELESS) and 100 * refused > self._percent * units
         if all_refused or too_many:
             raise BadInput(
-                f"of {units:,} units {refused + self.counts['absent']:,} were refused by the vendor, "
-                f"{confirmed + before:,} taken; allowed are interactions.refuse_reject_percent = {self._percent:g}. "
-                f"The last one: {self._reason} What was taken stays sent, once; see {self._path}, mend the source or "
-                "the connection, and run again."
+                f"of {units:,} units {refused:,} were refused by the vendor, {taken:,} taken; allowed are "
+                f"interactions.refuse_reject_percent = {self._percent:g}. The last one: {self._reason} "
+                f"What was taken stays sent, once; see {self._path}, mend the source or the connection, and run again."
             )
 
     def check_books(self) -> None:
@@ -105,7 +115,7 @@ class Tally:
         """
         books = self._manifest["books"]
         before = {name: books[name] for name in ("rejected", "duplicates")}
-        after = {name: self.counts[name] for name in ("already_sent", "unsettled", *_DONE)}
+        after = {name: self.counts[name] for name in (*_BEFORE, "unsettled", *_DONE)}
         if sum(before.values()) + sum(after.values()) != books["extracted"]:
             raise BooksDoNotBalance(
                 f"{books['extracted']} rows were extracted, but {before | after} are another number. What was sent is "
@@ -118,6 +128,7 @@ class Tally:
         return {
             "sent": self.counts["confirmed"],
             "already_sent": self.counts["already_sent"],
+            "changed": self.counts["changed"],
             "refused": self.counts["refused"],
             "absent": self.counts["absent"],
             "unknown": self.counts["unsettled"],
@@ -134,6 +145,7 @@ class Tally:
             "rejected": books["rejected"],
             "duplicates": books["duplicates"],
             "sent before": self.counts["already_sent"],
+            "changed since they were sent": self.counts["changed"],
             "sent now": self.counts["confirmed"],
             "refused by the vendor": self.counts["refused"],
             "users not known to the vendor": self.counts["absent"],
@@ -141,7 +153,7 @@ class Tally:
             "not sent": self.new - done,
         }
         width = max(map(len, lines))
-        title = self._manifest.get("source") or self._manifest["type"]
+        title = self._manifest.get("source") or self._manifest["kind"]
         return "\n".join((f"{title}:", *(f"  {name:{width}}  {count:>13,}" for name, count in lines.items())))
 
     def _flush(self) -> None:
@@ -150,3 +162,30 @@ class Tally:
         if self._rows:
             self._file.write(*(pa.array(column, pa.large_string()) for column in zip(*self._rows, strict=True)))
             self._rows = []
+
+
+def manifest_of(run: Path, kind: str) -> dict[str, Any]:
+    """What was built.
+
+    Raises:
+        BadInput: for another sender.
+    """
+    manifest = read_json(run / MANIFEST)
+    if manifest.get("kind") != kind:
+        raise BadInput(f"{run / MANIFEST}: kind is {manifest.get('kind')!r}, must be {kind}; it is for another sender")
+    (run / SENT).unlink(missing_ok=True)
+    return manifest
+
+
+def write_figures(run: Path, tally: Tally, by: str) -> dict[str, Any]:
+    """End an attempt that came to its end: check it, and keep its figures in ``sent.json``.
+
+    Raises:
+        BadInput: too many were refused.
+        BooksDoNotBalance: a row is not accounted for.
+    """
+    tally.check(at_the_end=True)
+    tally.check_books()
+    figures = tally.figures()
+    write_json(run / SENT, {**figures, "by": by, "at": utc_text(datetime.now(UTC))})
+    return figures

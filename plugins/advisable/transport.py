@@ -1,6 +1,6 @@
 """One request to Advisable: paced, sent, and its failures sorted into not stored and unknown.
 
-Paths carry customers' ids, so sentences show them as ``…``, and so they do ids that the vendor quotes.
+Paths carry customers' ids, so sentences show them as ``…``, and so they do ids and credentials that the vendor quotes.
 """
 
 import threading
@@ -10,9 +10,18 @@ from typing import Any, cast
 
 import requests
 
-from advisable.answers import cause_of, never_connected, without_ids
+from advisable.answers import cause_of, confirms, never_connected, without_ids
 from advisable.connections import Settings
-from vendor_http.errors import FateUnknown, RateLimited, ServerError, Unauthorized, Unreachable, error_for_status
+from vendor_http.errors import (
+    FateUnknown,
+    RateLimited,
+    Redirected,
+    ServerError,
+    TooSlow,
+    Unauthorized,
+    Unreachable,
+    error_for_status,
+)
 from vendor_http.pacing import Pacer
 from vendor_http.session import VendorSession
 
@@ -91,14 +100,24 @@ class Transport:
         try:
             response = self._request(call, body)
         except Unreachable as error:
-            sentence = f"{call.name}: {cause_of(error, call.method, self.settings.base_url + call.path)}"
+            cause = self._hidden(call, cause_of(error, call.method, self.settings.base_url + call.path))
+            sentence = f"{call.name}: {cause}"
             if never_connected(error) or (body is not None and not body.left):
                 raise Unreachable(f"{sentence} Nothing was stored.") from None
             raise FateUnknown(f"{sentence} {_UNKNOWN}") from None
+        except Redirected as error:
+            raise Redirected(self._hidden(call, str(error)), status=error.status) from None
         if not 200 <= response.status_code < 300:
             raise self._error(call, response, all_left=body is None or body.left)
         if body is not None and not body.left:
             raise FateUnknown(f"{call.name} answered {response.status_code} before it had all.")
+        if call.method != "GET" and not confirms(response.headers.get("Content-Type", ""), response.content):
+            raise FateUnknown(
+                f"{call.name} answered {response.status_code} with a page or a text, not with JSON: it may not be the "
+                f"API that answers at {self.settings.base_url}. Check the host of the connection "
+                f"{self.settings.connection}. {_UNKNOWN}",
+                status=response.status_code,
+            )
         return response.content
 
     def _request(self, call: Call, body: Body | None) -> requests.Response:
@@ -108,15 +127,22 @@ class Transport:
 
     def _error(self, call: Call, response: requests.Response, *, all_left: bool) -> Exception:
         """The error for an answer; no ids in it."""
-        said = without_ids(response.content[:_ANSWER_BYTES], call.ids, call.content)
-        error = error_for_status(response.status_code, call.method, call.shown, said, response.headers)
+        said = self._hidden(call, response.content[:_ANSWER_BYTES].decode("utf-8", "replace"))
+        error = error_for_status(response.status_code, call.method, call.shown, said.encode(), response.headers)
         if isinstance(error, RateLimited) and self._pacer and error.retry_after:
             self._pacer.pause(error.retry_after)
         if isinstance(error, ServerError) and all_left:
             return FateUnknown(f"{error} {_UNKNOWN}", status=error.status, retry_after=error.retry_after)
+        if isinstance(error, TooSlow) and all_left:
+            return FateUnknown(f"{call.name} answered 408; a proxy may have said that. {_UNKNOWN}", status=408)
         if isinstance(error, Unauthorized):
             return Unauthorized(f"{error} Connection: {self.settings.connection}.", status=error.status)
         return error
+
+    def _hidden(self, call: Call, text: str) -> str:
+        """A text without the ids of the request, and without the credentials."""
+        text = text.replace(self.settings.app_secret, "…")
+        return without_ids(text, (*call.ids, self.settings.app_id), call.content)
 
     def _wait_for_turn(self) -> None:
         if self._pacer:

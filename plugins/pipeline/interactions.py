@@ -37,7 +37,8 @@ def sources(the_plan: Plan) -> list[Item]:
     """The sources that this run sends: all, or the one that the form names.
 
     Raises:
-        ConfigError: there is no such source, or files were given without saying of which source they are.
+        ConfigError: there is no such source, or files were given with a window, or without saying of which source they
+            are.
     """
     settings = _settings(the_plan["publisher"])
     chosen = _chosen(the_plan, settings)
@@ -134,6 +135,11 @@ def _chosen(the_plan: Plan, settings: Interactions) -> str | None:
     if the_plan["files"] and not chosen:
         raise ConfigError(
             f"files: say in source of which source they are, one of {', '.join(known)}. Nothing was done."
+        )
+    if the_plan["files"] and the_plan["window"]:
+        raise ConfigError(
+            "files: all that lies in them is sent, whatever the window is; give files or a window, not both. Nothing "
+            "was done."
         )
     return chosen
 

@@ -42,6 +42,7 @@ schedule: {interactions: "@daily"}
 """
 # a run's parameters stay for the next one of the same process
 DAY = {"dag": "interactions__shop", "logical_date": "2026-03-02T00:00:00+00:00"}
+NO_WINDOW = {"window_start": None, "window_end": None}
 WINDOW = {"window_start": "2026-03-01T00:00:00+00:00", "window_end": "2026-03-03T00:00:00+00:00"}
 
 
@@ -99,8 +100,9 @@ def runs(environment: dict[str, str], shop: Path) -> list[dict[str, Any]]:
     wishes = [
         DAY,
         {"dag": DAY["dag"], "conf": {**WINDOW, "source": "orders"}},
-        {"dag": DAY["dag"], "conf": {"source": "views", "files": f"{shop}/more.csv"}},
+        {"dag": DAY["dag"], "conf": {**NO_WINDOW, "source": "views", "files": f"{shop}/more.csv"}},
         {"dag": DAY["dag"], "conf": {"source": None, "files": f"{shop}/more.csv"}},
+        {"dag": DAY["dag"], "conf": {**WINDOW, "source": "views", "files": f"{shop}/more.csv"}},
     ]
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("run_dags.py"))],
@@ -143,6 +145,12 @@ def test_files_of_one_source_send_what_is_new(runs: list[dict[str, Any]]) -> Non
 def test_files_of_nobody_knows_which_source_are_refused(runs: list[dict[str, Any]]) -> None:
     assert runs[3]["state"] == "failed"
     assert not figures(runs[3])
+
+
+def test_files_and_a_window_are_refused(runs: list[dict[str, Any]]) -> None:
+    assert runs[4]["state"] == "failed"
+    assert not figures(runs[4])
+    assert "give files or a window, not both" in runs[0]["log"]
 
 
 def test_all_is_there_once(runs: list[dict[str, Any]], sandbox: Running) -> None:

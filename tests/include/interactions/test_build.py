@@ -137,9 +137,19 @@ def test_times_without_a_zone_are_of_the_source(tmp_path: Path) -> None:
 
 
 def test_the_same_in_other_spellings_is_a_duplicate(tmp_path: Path) -> None:
-    rows = [row(price="1.50"), row(price=1.5), row(price="1.5", timestamp="2025-10-09 08:53:20"), row(price=2)]
-    manifest = build(tmp_path, rows, "purchase")
+    rows = [row(price="1.50"), row(price=1.5), row(price="1.5", timestamp="2025-10-09 08:53:20")]
+    manifest = build(tmp_path, [*rows, row(price=2, item_id="other")], "purchase")
     assert manifest["books"] == {"extracted": 4, "rejected": 0, "duplicates": 2, "uploaded": 2}
+
+
+def test_what_contradicts_another_row_is_refused(tmp_path: Path) -> None:
+    rows = [row(price=price, amount=amount) for price, amount in [(3, 1), (2, None), (2, 1), (2, 1), (3, 1)]]
+    rows += [row(price=9, item_id=item) for item in ("h", "i2", 'i","timestamp":1')]
+    random.Random(2).shuffle(rows)
+    manifest = build(tmp_path, rows, "purchase")
+    assert manifest["reasons"] == {"contradicts_another_row": 2, "duplicate": 2}
+    found = [(each["item_id"], each["price"], each.get("amount")) for each in sent(tmp_path)]
+    assert sorted(found) == [("h", 9, None), ("i", 2, 1), ('i","timestamp":1', 9, None), ("i2", 9, None)]
 
 
 def test_a_good_row_is_no_duplicate_of_a_bad_one(tmp_path: Path) -> None:
@@ -179,7 +189,7 @@ def test_order_and_bytes_do_not_depend_on_the_source(tmp_path: Path) -> None:
 def test_units_lie_in_few_files_and_come_back_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(units, "UNITS_PER_FILE", 30)
     manifest = build(tmp_path, [row(item_id=f"i{n}", timestamp=TIME + n) for n in range(70)])
-    chunks = chunks_of(tmp_path, "view", manifest)
+    chunks = chunks_of(tmp_path, manifest)
     indexes = [pq.read_table(chunk.index) for chunk in chunks]
     assert [len(index) for index in indexes] == [30, 30, 10]
     assert len(set(pa.concat_tables(indexes)["key"].to_pylist())) == 70
@@ -191,13 +201,23 @@ def test_units_lie_in_few_files_and_come_back_in_groups(tmp_path: Path, monkeypa
     assert items == [f"i{n}" for n in range(0, 30, 2)]
 
 
-def test_the_key_is_of_type_and_content(tmp_path: Path) -> None:
-    keys = []
-    for number, (kind, values) in enumerate([("view", {}), ("bookmark", {}), ("view", {"duration": 1}), ("view", {})]):
+def test_the_key_is_of_type_user_item_and_time(tmp_path: Path) -> None:
+    rows: list[tuple[str, dict[str, Any]]] = [
+        ("view", {}),
+        ("view", {"duration": 1, "recommendation_id": "r"}),
+        ("bookmark", {}),
+        ("view", {"user_id": "v"}),
+        ("view", {"item_id": "j"}),
+        ("view", {"timestamp": TIME + 1}),
+    ]
+    found: list[tuple[bytes, int]] = []
+    for number, (kind, values) in enumerate(rows):
         build(tmp_path / str(number), [row(**values)], kind)
-        keys += pq.read_table(tmp_path / str(number) / "index" / "units-00000.parquet")["key"].to_pylist()
-    assert len(set(keys)) == 3
-    assert keys[0] == keys[3]
+        index = pq.read_table(tmp_path / str(number) / "index" / "units-00000.parquet")
+        found += zip(index["key"].to_pylist(), index["content"].to_pylist(), strict=True)
+    assert found[0][0] == found[1][0]
+    assert found[0][1] != found[1][1]
+    assert len({key for key, _ in found}) == 5
 
 
 IDS = st.one_of(st.none(), st.text(max_size=5), st.sampled_from(["a", "b", "a.0", "10.0", " x", "\u00e9"]))

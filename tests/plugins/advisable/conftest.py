@@ -13,6 +13,7 @@ import requests
 from advisable.client import Client
 from advisable.connections import Settings
 from advisable.sending import send_units
+from advisable.transfers import send_transfers
 from include.extract import write_rows
 from include.interactions.build import build_interactions
 from include.interactions.transfers import COLUMNS, build_transfers
@@ -114,6 +115,17 @@ def settle(ledger: Ledger, box: Box) -> None:
             there.append((found["user_id"], found["item_id"], found["timestamp"]) in stored)
         assert len(set(there)) == 1
         ledger.settle(BOOK, entry.sha256, "confirmed" if there[0] else "prepared", "test", "looked")
+
+
+@pytest.fixture
+def transfer(box: Box) -> Callable[..., dict[str, Any]]:
+    """Send a run of transfers."""
+
+    def transfer(run: Path, settings: Interactions, **changes: Any) -> dict[str, Any]:
+        with box.client(**changes) as client:
+            return send_transfers(client, run, settings, "test")
+
+    return transfer
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """Sends runs in processes that are killed: ``python kill_child.py``, one JSON order a line on standard input.
 
 All is imported once; each order is done in a fork, which kills itself (SIGKILL) at the point that the order names:
-before or after the n-th call of a function. What became of it comes as a line: 0 done, 3 unsettled, -9 killed.
+before or after the n-th call of a function. What became of it comes as a line: 0 done, 3 unsettled, 5 some were
+refused, -9 killed.
 """
 
 import json
@@ -19,6 +20,7 @@ import include.ledger.tables  # noqa: F401 - imported once here, not in each for
 from advisable.client import Client
 from advisable.connections import Settings
 from advisable.sending import send_units
+from include.errors import BadInput
 from include.ledger import Ledger, Unsettled, sqlite_ledger
 from include.publishers.senders import Interactions
 from vendor_http.errors import VendorError
@@ -63,12 +65,14 @@ def work(order: dict[str, Any]) -> int:
     try:
         with Client(settings, Retry(attempts=2, base_seconds=0.01)) as client:
             form = Interactions.model_validate(order["settings"])
-            send_units(client, ledger, "shop", Path(order["run"]), form, f"process {os.getpid()}")
+            figures = send_units(client, ledger, "shop", Path(order["run"]), form, f"process {os.getpid()}")
     except Unsettled:
         return 3
     except VendorError:
         return 4
-    return 0
+    except BadInput:
+        return 5
+    return 5 if figures["refused"] else 0
 
 
 def main() -> None:

@@ -1,7 +1,9 @@
 """The client against the sandbox and small servers: what is stored, what is unknown, which ids are hidden."""
 
 import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +11,16 @@ import pytest
 from advisable.client import Client
 from advisable.connections import Settings
 from include.errors import PipelineError
-from vendor_http.errors import FateUnknown, Invalid, NotFound, Redirected, ServerError, Unreachable, Unreadable
+from vendor_http.errors import (
+    FateUnknown,
+    Invalid,
+    NotFound,
+    Redirected,
+    ServerError,
+    Unreachable,
+    Unreadable,
+    VendorError,
+)
 from vendor_http.retry import Retry
 
 from .conftest import TIME, Box
@@ -113,6 +124,25 @@ def answering(serve: Callable[..., str], status: int, body: bytes = b"", **heade
     return nowhere(serve(answer))
 
 
+@pytest.mark.parametrize("status", [302, 401, 404, 408, 422, 500])
+def test_however_the_vendor_spells_ids_and_credentials_they_are_hidden(status: int, serve: Callable[..., str]) -> None:
+    user, other = "žofie/7@shop.cz", "jan novák"
+    spelled = [user, "%C5%BEofie/7%40shop.cz", "%c5%beofie%2f7%40shop.cz", "jan%20nov%C3%A1k", "jan+nov%C3%A1k"]
+    body = f"no {' and '.join(spelled)} with app ID-81, secret hush! of xhush!x".encode()
+    client = answering(serve, status, body)
+    client = Client(replace(client.settings, app_id="ID-81", app_secret="hush!"), Retry(attempts=1))
+    with client, pytest.raises(VendorError) as caught:
+        client.transfer(user, other)
+    for leak in ("ofie", "shop", "jan", "nov", "ID-81", "hush"):
+        assert leak not in str(caught.value)
+
+
+def test_ids_in_a_path_that_redirects_are_hidden(serve: Callable[..., str]) -> None:
+    with answering(serve, 302, Location="/v1/users/jan%40shop.cz/views") as client, pytest.raises(Redirected) as caught:
+        client.list_by_user("jan@shop.cz", "view")
+    assert "jan" not in str(caught.value)
+
+
 def test_ids_that_the_vendor_quotes_are_hidden(serve: Callable[..., str]) -> None:
     body = json.dumps({"error": "users žofie-1, 4711 and i-9: no such user"}).encode()
     with answering(serve, 422, body) as client, pytest.raises(Invalid) as caught:
@@ -126,8 +156,67 @@ def test_any_2xx_is_a_success(status: int, serve: Callable[..., str]) -> None:
         client.create("view", row())
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 504])
-def test_a_5xx_leaves_it_unknown(status: int, serve: Callable[..., str]) -> None:
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"", "text/html"),
+        (b" \n", "text/plain"),
+        (b'{"id": 1}', "application/json"),
+        (b"[]", ""),
+        (b'"ok"', "text/plain"),
+    ],
+)
+def test_nothing_or_json_confirms(body: bytes, kind: str, serve: Callable[..., str]) -> None:
+    with answering(serve, 200, body, **{"Content-Type": kind}) as client:
+        client.create("view", row())
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"<html>Sign in", ""),
+        (b'{"a": 1}', "text/html; charset=utf-8"),
+        (b"welcome", "text/plain"),
+        (b'{"half', "application/json"),
+        (b"[" * 100_000, "application/json"),
+    ],
+)
+def test_a_page_confirms_nothing(body: bytes, kind: str, serve: Callable[..., str]) -> None:
+    with answering(serve, 200, body, **{"Content-Type": kind}) as client:
+        for call in (
+            lambda: client.create("view", row()),
+            lambda: client.create_purchases([row()]),
+            lambda: client.transfer("a", "b"),
+            lambda: client.change_external_id("a", "b"),
+        ):
+            with pytest.raises(FateUnknown, match=re.escape(client.settings.base_url)):
+                call()
+
+
+def test_nobody_is_transferred_to_himself(box: Box) -> None:
+    with box.client() as client:
+        for call in (client.transfer, client.change_external_id):
+            with pytest.raises(PipelineError, match="the same user"):
+                call("a", "a")
+    assert not box.requests()
+
+
+def test_a_type_that_does_not_exist_is_told_of(box: Box) -> None:
+    kind: Any = "sale"
+    with box.client() as client:
+        for call in (
+            lambda: client.create(kind, row()),
+            lambda: client.list_by_user("u", kind),
+            lambda: client.list_by_item("i", kind),
+            lambda: client.delete(kind, user_id="u"),
+        ):
+            with pytest.raises(PipelineError, match="no type of interactions 'sale'; known are purchase, view"):
+                call()
+    assert not box.requests()
+
+
+@pytest.mark.parametrize("status", [408, 500, 502, 503, 504])
+def test_a_5xx_or_a_408_leaves_it_unknown(status: int, serve: Callable[..., str]) -> None:
     with answering(serve, status) as client, pytest.raises(FateUnknown, match="whether it was stored is unknown"):
         client.create("view", row())
 

@@ -78,7 +78,7 @@ def until_done(
     endings = Counter[int]()
     while not endings[0]:
         if dice.random() < 0.3:
-            fault = dice.choice(["reset_after_store", "reset_mid_body", "503", "429"])
+            fault = dice.choice(["reset_after_store", "reset_mid_body", "503", "429", "422"])
             box.fault(fault, **({"retry_after": 0} if fault == "429" else {}))
         deadly = {"point": dice.choice(POINTS), "when": dice.choice(["before", "after"]), "number": dice.randint(1, 3)}
         endings[order(sender, **what, **deadly)] += 1

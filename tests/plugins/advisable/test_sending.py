@@ -10,13 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from include.errors import BadInput
-from include.interactions.units import write_units
-from include.ledger import Ledger, Unsettled
+from advisable.claims import Claims
+from advisable.client import Client
+from advisable.connections import Settings
+from advisable.sending import send_units
+from include.errors import BadInput, BooksDoNotBalance, PipelineError
+from include.interactions.units import chunks_of, groups, write_units
+from include.ledger import Ledger, Unsettled, tables
 from include.staging import MANIFEST, read_json, write_json
 from vendor_http.errors import NotFound, RateLimited, TransientError, Unauthorized
 
-from .conftest import BOOK, TIME, Box, build, build_pairs, interactions, rows_of, settle
+from .conftest import BOOK, TIME, Box, build, interactions, rows_of, settle
 
 Send = Callable[..., dict[str, Any]]
 
@@ -66,7 +70,7 @@ def refused(run: Path) -> list[dict[str, str]]:
 
 def write(run: Path, kind: str, lines: list[str]) -> None:
     """A run whose lines the vendor may refuse: none of our own rules was asked."""
-    batch = {"line": pa.array([f"{line}\n" for line in lines], pa.large_string())}
+    batch = {name: pa.array([f"{line}\n" for line in lines], pa.large_string()) for name in ("key", "line")}
     batch["moment"] = pa.array([TIME + n for n in range(len(lines))])
     books = {"extracted": len(lines), "rejected": 0, "duplicates": 0, "uploaded": len(lines)}
     units = write_units(run, kind, [pa.record_batch(batch)])
@@ -195,29 +199,89 @@ def test_nothing_to_send_is_fine(send: Send, tmp_path: Path) -> None:
     assert read_json(tmp_path / "one" / "sent.json")["by"] == "test"
 
 
-def test_guests_become_customers_once(box: Box, send: Send, tmp_path: Path) -> None:
-    settings = interactions(transfers={"files": "none"})
-    build(tmp_path / "views", rows_of(14), settings)
-    send(tmp_path / "views", settings)
-    pairs = [(f"u{n}", f"customer {n}/ü") for n in range(7)] + [("u99", "nobody")]
-    build_pairs(tmp_path / "transfers", pairs, settings)
-    figures = send(tmp_path / "transfers", settings)
-    assert (figures["sent"], figures["absent"], figures["refused"]) == (7, 1, 0)
-    assert {user for user, _, _ in box.stored()} == {f"customer {n}/ü" for n in range(7)}
-    again = send(tmp_path / "transfers", settings)
-    assert (again["sent"], again["already_sent"], again["absent"]) == (0, 7, 1)
+def test_what_changed_since_it_was_sent_is_kept_and_not_sent_again(
+    box: Box, send: Send, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = interactions("purchase")
+    rows = rows_of(4, "purchase")
+    build(tmp_path / "one", rows, settings)
+    send(tmp_path / "one", settings)
+    dearer = [(*row[:5], 12.5 if number < 2 else None, *row[6:]) for number, row in enumerate(rows_of(6, "purchase"))]
+    manifest = build(tmp_path / "two", dearer, settings)
+    figures = send(tmp_path / "two", settings)
+    assert [figures[name] for name in ("sent", "changed", "already_sent")] == [2, 2, 2]
+    assert box.stored() == keys(rows_of(6))
+    changed = pq.read_table(tmp_path / "two" / "changed.parquet")["line"].to_pylist()
+    assert [(json.loads(line)["user_id"], json.loads(line)["price"]) for line in changed] == [
+        ("u0", 12.5),
+        ("u1", 12.5),
+    ]
+    assert manifest["books"]["uploaded"] == 6
+    assert "2 interactions were sent before with another price" in caplog.text
+    assert "changed since they were sent               2" in caplog.text
+    assert "u0" not in caplog.text
 
 
-@pytest.mark.parametrize("how", ["transfer", "external_id"])
-def test_a_transfer_of_unknown_fate_is_repeated(how: str, box: Box, send: Send, ledger: Ledger, tmp_path: Path) -> None:
-    settings = interactions(transfers={"files": "none", "how": how})
-    build(tmp_path / "views", rows_of(7), settings)
-    send(tmp_path / "views", settings)
-    build_pairs(tmp_path / "transfers", [(f"u{n}", f"c{n}") for n in range(7)], settings)
-    box.fault("reset_after_store", times=2)
-    with pytest.raises(TransientError):
-        send(tmp_path / "transfers", settings)
-    figures = send(tmp_path / "transfers", settings)
-    assert (figures["absent"], figures["refused"], figures["unknown"]) == (0, 0, 0)
-    assert {user for user, _, _ in box.stored()} == {f"c{n}" for n in range(7)}
-    assert states(ledger)["confirmed"] == 14
+@pytest.mark.parametrize("policy", ["fail", "resend"])
+@pytest.mark.parametrize("kind", ["view", "purchase"])
+def test_a_page_is_no_confirmation(
+    kind: str, policy: str, serve: Callable[..., str], ledger: Ledger, tmp_path: Path
+) -> None:
+    requests: list[Any] = []
+
+    def sign_in(handler: Any) -> None:
+        requests.append(handler.take())
+        handler.reply(200, b"<!doctype html><title>Sign in</title>", **{"Content-Type": "text/html"})
+
+    settings, url = interactions(kind, on_unknown=policy), serve(sign_in)
+    build(tmp_path / "one", rows_of(30, kind), settings)
+    error = Unsettled if policy == "fail" else TransientError
+    with Client(Settings(url, "app", "hush", batch_size=10)) as client, pytest.raises(error) as caught:
+        send_units(client, ledger, "shop", tmp_path / "one", settings, "test")
+    assert url in f"{caught.value} {caught.value.__cause__}"
+    assert states(ledger).keys() - {"prepared"} == {"unknown"}
+    assert len(requests) == (1 if kind == "purchase" else 3)
+
+
+def test_what_a_dead_sender_left_is_not_settled_as_one(box: Box, send: Send, ledger: Ledger, tmp_path: Path) -> None:
+    settings, run = interactions(), tmp_path / "one"
+    build(run, rows_of(3), settings)
+    [chunk] = chunks_of(run, read_json(run / MANIFEST))
+    [group] = groups(chunk, pa.array([True] * 3), 3)
+    dead = Claims(ledger, BOOK, run, "one", "dead")
+    dead.claim(group, together=False)
+    assert "clear the task `send` first" in tables.open_table(ledger.entries(BOOK))
+    with pytest.raises(PipelineError, match="Clear the task `send`"):
+        ledger.settle_by_hand(BOOK, group.sha256, "confirmed", "me", "the first one is there")
+    with pytest.raises(Unsettled, match="3 file"):
+        send(run, settings)
+    settle(ledger, box)
+    assert send(run, settings)["sent"] == 3
+    assert box.stored() == keys(rows_of(3))
+
+
+def test_what_was_settled_before_the_sender_died_stays_so(box: Box, send: Send, ledger: Ledger, tmp_path: Path) -> None:
+    settings, run = interactions(), tmp_path / "one"
+    build(run, rows_of(3), settings)
+    [chunk] = chunks_of(run, read_json(run / MANIFEST))
+    [group] = groups(chunk, pa.array([True] * 3), 3)
+    dead = Claims(ledger, BOOK, run, "one", "dead")
+    dead.claim(group, together=False)
+    refused = group.take([1])  # killed between this note and the next one
+    ledger.split(BOOK, group.sha256, dead._note(refused), refused.index, "refused", "dead", "answered 422")
+    with pytest.raises(Unsettled, match="2 file"):
+        send(run, settings)
+    assert box.stored() == keys([rows_of(3)[1]])
+    settle(ledger, box)
+    assert send(run, settings)["sent"] == 2
+    assert box.stored() == keys(rows_of(3))
+
+
+def test_books_that_do_not_balance_are_told_of(box: Box, send: Send, tmp_path: Path) -> None:
+    write(tmp_path / "one", "view", [line(n) for n in range(3)])
+    manifest = read_json(tmp_path / "one" / MANIFEST)
+    manifest["books"]["extracted"] += 1
+    write_json(tmp_path / "one" / MANIFEST, manifest)
+    with pytest.raises(BooksDoNotBalance, match="4 rows were extracted"):
+        send(tmp_path / "one", interactions())
+    assert not (tmp_path / "one" / "sent.json").exists()
