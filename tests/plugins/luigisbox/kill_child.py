@@ -2,7 +2,8 @@
 
 ``python -m tests.plugins.luigisbox.kill_child`` reads jobs from standard input, a JSON line each, and prints two lines
 for each: ``number pid`` when its process is there, ``number = code`` when it has ended (negative: the signal). The line
-``{"kill_number": 3}`` kills one. Only this process imports; a fork costs milliseconds. It imports no Airflow.
+``{"kill_number": 3}`` kills one. A job may also say where somebody ends its task: an exception is raised there. Only
+this process imports; a fork costs milliseconds. It imports no Airflow.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ import pandas  # noqa: F401 - pyarrow imports these three when they are first ne
 import psycopg
 
 import luigisbox.body
+from include.errors import NotReady
 from include.ledger import Ledger, Unsettled, postgres_ledger, sqlite_ledger, tables  # noqa: F401
 from include.transactions import changed, rest  # noqa: F401
 from luigisbox.client import Client, Settings
@@ -27,29 +29,32 @@ from luigisbox.transactions import send_transactions
 from vendor_http.retry import Retry
 
 PIECE_BYTES = 256
-SENT, FAILED, UNSETTLED = 0, 1, 2
+SENT, FAILED, UNSETTLED, WAITING, ENDED = range(5)
 """Exit codes of a sender that was not killed."""
 _TURNS = {
-    ("call", "Ledger.claim"): "in the claim",
-    ("return", "Ledger.claim"): "claimed, before the first byte",
+    ("call", Ledger.claim.__qualname__): "in the claim",
+    ("return", Ledger.claim.__qualname__): "claimed, before the first byte",
+    ("return", "SocketIO.readinto"): "answered, before it is read",
     ("return", "Client._post"): "after the answer, before the note",
-    ("call", "Ledger.settle"): "in the note",
-    ("return", "Ledger.settle"): "after the note",
+    ("call", Ledger.settle.__qualname__): "in the note",
+    ("return", Ledger.settle.__qualname__): "after the note",
 }
 BODY, CLOSING = "in the body", "after the body, before the answer"
 PHASES = ("before the claim", "in the claim", "claimed, before the first byte", BODY, CLOSING)
-PHASES += ("after the answer, before the note", "in the note", "after the note")
+PHASES += ("answered, before it is read", "after the answer, before the note", "in the note", "after the note")
 
 
 class Watch:
-    """Follows every call and return of a sender, and ends its process at the given event of a phase.
+    """Follows every call and return of a sender, and kills its process at the given event of a phase.
 
-    Without a point it only counts the events, so that points can be chosen among them.
+    Or it ends it as a signal's handler does, by an exception. Without a point it only counts the events, so that points
+    can be chosen among them.
     """
 
-    def __init__(self, phase: str = "", number: int = -1) -> None:
+    def __init__(self, phase: str = "", number: int = -1, *, kill: bool = True) -> None:
         self.counts: Counter[str] = Counter()
         self._point = (phase, number)
+        self._kill = kill
         self._phase = PHASES[0]
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
@@ -58,6 +63,8 @@ class Watch:
         if name == "MultipartBody.__iter__":
             self._phase = CLOSING if frame.f_locals["self"].closing else BODY
         if (self._phase, self.counts[self._phase]) == self._point:
+            if not self._kill:
+                raise SystemExit("SIGTERM")
             os.kill(os.getpid(), signal.SIGKILL)
         self.counts[self._phase] += 1
 
@@ -74,12 +81,16 @@ def send(job: dict[str, Any]) -> int:
     luigisbox.body.PIECE_BYTES = PIECE_BYTES
     client = Client(Settings(job["url"], job["tracker"], job["key"]), Retry(attempts=2, sleep=lambda _: None))
     ledger, run = ledger_at(job["ledger"]), Path(job["run"])
-    watch = Watch(*job.get("kill", ()))
+    watch = Watch(*job.get("kill") or job.get("end") or (), kill="kill" in job)
     sys.setprofile(watch)
     try:
         send_transactions(client, ledger, job["shop"], run, f"process {os.getpid()}", job.get("on_unknown", "fail"))
     except Unsettled:
         return UNSETTLED
+    except NotReady:
+        return WAITING
+    except SystemExit:
+        return ENDED
     except Exception as error:  # noqa: BLE001 - the driver judges by what arrived
         (run / "failed.txt").write_text(f"{type(error).__name__}: {error}")
         return FAILED

@@ -28,14 +28,15 @@ import requests
 from include.extract import write_rows
 from include.publishers.senders import Transactions
 from include.sandbox.server import Running, running
-from include.staging import PROJECT_ROOT, read_json
+from include.staging import PROJECT_ROOT, read_json, slug
 from include.transactions.build import build_transactions
-from tests.plugins.luigisbox.kill_child import FAILED, PHASES, SENT, UNSETTLED, ledger_at
+from tests.plugins.luigisbox.kill_child import ENDED, FAILED, PHASES, SENT, UNSETTLED, WAITING, ledger_at
 
 NAMES = ["session_id", "identity", "user_id", "created_at"]
 FIRST, DAYS = datetime(2026, 3, 1, tzinfo=UTC), 28
 NOW = datetime(2026, 4, 1, tzinfo=UTC)
 FAULTS = ("reset_mid_body", "reset_after_store", "503", "429", "500", "slow_read")
+_CODES = {SENT: "sent", FAILED: "not stored", UNSETTLED: "unsettled", WAITING: "waits", ENDED: "ended by somebody"}
 FROM_OUTSIDE = "from outside, at any time"
 Row = tuple[str | None, ...]
 
@@ -237,28 +238,94 @@ class Driver:
             rounds -= 1
         self.check(shop)
 
+    def lost_answers(self, shop: Shop, fault: str) -> None:
+        """Each file of a run meets a fault after its last byte; nobody dies."""
+        run, stored = shop.runs[-1], fault == "reset_after_store"
+        for _ in read_json(run / "manifest.json")["chunks"]:
+            self.play(fault, 0)
+            code = self.wait(self.start(shop, run))
+            assert code == UNSETTLED, (code, run)
+            (entry,) = self.ledger.entries(shop.book, ("sending", "unknown"))
+            assert (entry.state, entry.sha256 in self.accepted()) == ("unknown", stored)
+            self.settle(shop, by_hand=True)
+        self.finish(shop)
+
+    def killed_when_stored(self, shop: Shop, phase: str) -> None:
+        """A sender dies when the vendor has its file, and it has not noted so; somebody clears the task at once."""
+        run = shop.runs[-1]
+        assert self.count(self.wait(self.start(shop, run, kill=[phase, 0])), {"kill": [phase]}) == -9
+        (entry,) = self.ledger.entries(shop.book)
+        assert (entry.state, entry.sha256 in self.accepted()) == ("sending", True)
+        assert self.wait(self.start(shop, run)) == UNSETTLED
+        assert self.ledger.entry(shop.book, entry.sha256).state == "unknown"
+        self.finish(shop)
+
+    def lost_lock(self, shop: Shop) -> None:
+        """A sender loses its lock in the middle of an upload, and another one, who may send again, comes at once."""
+        whole, other = shop.runs[-1], shop.runs[0]
+        size = read_json(whole / "manifest.json")["chunks"][0]["bytes"]
+        self.play("slow_read", max(size * 2 // 3, 1))
+        first = self.start(shop, whole)
+        for _ in range(500):
+            if self.ledger.entries(shop.book, ("sending",)):
+                break
+            time.sleep(0.01)
+        self.lose_lock(shop)
+        assert self.wait(self.start(shop, other, on_unknown="resend")) == WAITING
+        assert self.wait(first) in (SENT, WAITING)  # it claims nothing more
+        self.done["locks lost"] += 1
+        self.finish(shop)
+
+    def lose_lock(self, shop: Shop) -> None:
+        """Take the lock from the sender of a shop: its connection to the server, or the lock's file."""
+        if self.ledger_place.startswith("postgresql:"):
+            import psycopg
+
+            with psycopg.connect(self.ledger_place, autocommit=True) as connection:
+                found = connection.execute(
+                    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() "
+                    "AND application_name LIKE 'ledger: process %'"
+                ).fetchone()
+            assert found == (1,)
+            return
+        (lock,) = Path(self.ledger_place).parent.glob(f"*.{slug(shop.book)}.lock")
+        lock.unlink()
+
+    def finish(self, shop: Shop) -> None:
+        """Send all runs of a shop, settling by looking."""
+        for run in shop.runs:
+            self.settle(shop, by_hand=True)
+            assert self.wait(self.start(shop, run)) == SENT
+            self.check_books(shop, run)
+        self.check(shop)
+
     def attempt(self, shop: Shop, run: Path, policy: str) -> int:
         """One attempt with a fault, or none, that is killed, or not."""
         fault = self.chance.choice(FAULTS) if self.chance.random() < 0.4 else None
-        way = self.chance.choices(["point", "outside", "none"], [7, 2, 1])[0]
+        way = self.chance.choices(["point", "outside", "ended", "none"], [7, 2, 2, 1])[0]
         if way == "outside":
             fault = "slow_read"
         if fault:
             self.play(fault, 4_000 if way == "outside" else 30_000)
-        job = self.point() if way == "point" else {}
+        job = self.point("end" if way == "ended" else "kill") if way in ("point", "ended") else {}
+        (run / "sent.json").unlink(missing_ok=True)
         number = self.start(shop, run, on_unknown=policy, **job)
         if way == "outside":
             time.sleep(self.chance.uniform(0.005, 0.25))
             self.zygote.kill(number)
         code = self.count(self.wait(number), job)
         requests.delete(f"{self.box.url}/_sandbox/faults", timeout=10).raise_for_status()
-        assert code in (SENT, UNSETTLED, -9) or (fault and code == FAILED), (code, fault)
+        expected = [SENT, UNSETTLED, -9, *[FAILED] * bool(fault), *[WAITING] * (policy == "resend")]
+        assert code in [*expected, *[ENDED] * (way == "ended")], (code, fault)
+        if code != -9 and (run / "sent.json").exists():
+            books = dict(read_json(run / "sent.json")["books"])
+            assert books.pop("extracted") == sum(books.values()), books
         return code
 
-    def point(self) -> dict[str, Any]:
-        """A point at which a sender kills itself: an event of a phase."""
+    def point(self, how: str = "kill") -> dict[str, Any]:
+        """A point at which a sender kills itself, or is ended by somebody: an event of a phase."""
         phase = self.chance.choice(PHASES)
-        return {"kill": [phase, int(self.events[phase] * self.chance.random() ** 3)]}  # small runs have fewer
+        return {how: [phase, int(self.events[phase] * self.chance.random() ** 3)]}  # small runs have fewer
 
     def play(self, fault: str, speed: int) -> None:
         """Ask the sandbox for a fault."""
@@ -272,7 +339,8 @@ class Driver:
     def start(self, shop: Shop, run: Path, **options: Any) -> int:
         """Start a sender of a run."""
         self.done["attempts"] += 1
-        account = {"url": self.box.url, "tracker": self.box.tracker, "key": self.box.private_key}
+        url = self.box.url.replace("//", f"//{shop.name}@")  # the sandbox has one account: so each shop has its own
+        account = {"url": url, "tracker": self.box.tracker, "key": self.box.private_key}
         return self.zygote.start(
             {**account, "ledger": self.ledger_place, "shop": shop.name, "run": str(run), **options}
         )
@@ -285,7 +353,7 @@ class Driver:
         """Count a sender that ended."""
         if code == -9:
             self.kills[job["kill"][0] if "kill" in job else FROM_OUTSIDE] += 1
-        self.done[{SENT: "sent", FAILED: "not stored", UNSETTLED: "unsettled"}.get(code, "killed")] += 1
+        self.done[_CODES.get(code, "killed")] += 1
         return code
 
     def settle(self, shop: Shop, *, by_hand: bool) -> str:

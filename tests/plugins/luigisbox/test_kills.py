@@ -49,5 +49,19 @@ def test_whatever_kills_a_sender_each_session_arrives_once(killer: Driver) -> No
     assert len(killer.kills) > 4, killer.kills
 
 
+@pytest.mark.parametrize("fault", ["reset_after_store", "500"])
+def test_answers_that_are_lost_leave_nothing_free(killer: Driver, fault: str) -> None:
+    killer.lost_answers(killer.shop(1), fault)
+
+
+@pytest.mark.parametrize("phase", ["answered, before it is read", "after the answer, before the note"])
+def test_a_file_that_was_stored_when_its_sender_died_is_not_sent_again(killer: Driver, phase: str) -> None:
+    killer.killed_when_stored(killer.shop(1), phase)
+
+
+def test_a_lock_that_is_lost_in_the_middle_of_an_upload(killer: Driver) -> None:
+    killer.lost_lock(killer.shop(1))
+
+
 def test_overlapping_backfills_in_parallel_send_each_session_once(killer: Driver) -> None:
     killer.backfill(killer.shop(3), 2)
