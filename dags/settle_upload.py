@@ -30,6 +30,7 @@ Without Airflow: `python -m include.transactions settle --help`.
     schedule=None,
     start_date=START,
     catchup=False,
+    is_paused_upon_creation=False,  # who needs it has trouble enough
     default_args=TASK_DEFAULTS,
     params={**publisher_choice(), **SETTLE},
     tags=["luigisbox", "ledger"],
