@@ -30,7 +30,7 @@ sandbox: $(READY)  ## Luigi's Box, Klaviyo, SmartEmailing and Advisable.ai, play
 	@$(BIN)/python -m include.sandbox --port $(or $(PORT),8090) --state $(or $(STATE),build/sandbox)
 
 test: $(READY)  ## all tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)  ## ruff and mypy
 	@$(BIN)/ruff check .

@@ -18,7 +18,7 @@ from include.staging import PROJECT_ROOT
 from .conftest import BOOK, Box, build, interactions, rows_of, settle
 
 POINTS = ["claim", "request", "settle", "claim", "request", "settle", "split", "recover", "compare"]
-KILLS = 8
+KILLS = 5
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 
 from include.audience import user_sets
+from include.publishers.config import publishers_folder
 
 pytestmark = pytest.mark.airflow
 DAG_FILE = """
@@ -29,13 +30,22 @@ with DAG("shop", schedule=None, params=params):
 
 
 @pytest.fixture
-def run_of_purchases(shop: Any, lines: Any) -> Any:
-    from include.staging import write_json
+def run_of_purchases(shop: Any) -> Any:
+    """A run of purchases that was built, of a publisher who sends them."""
+    from include.extract import write_rows
+    from include.publishers.config import load_publisher
+    from include.transactions.build import build_transactions
 
+    file = publishers_folder() / "shop.yaml"
+    file.write_text(f"{file.read_text()}\npast_transactions: {{connection: none, sql: SELECT 1}}\n")
     folder = shop.root / "shop" / "transactions" / "one"
-    manifest = lines.write_chunks(folder, lines.purchase_lines(40), kind="transactions")
-    manifest["chunks"][0]["sessions"] = 20
-    write_json(folder / "manifest.json", {**manifest, "kind": "transactions", "sessions": 20})
+    today = datetime.now(UTC).isoformat()
+    rows = [(f"in airflow {n // 2}", f"p{n}", f"u{n // 2 % 3 + 1}", today) for n in range(40)]
+    names = ("session_id", "identity", "user_id", "created_at")
+    write_rows([rows], names, names, [], folder / "raw", 0)
+    settings = load_publisher("shop").past_transactions
+    assert settings
+    build_transactions(folder, settings)
     return folder
 
 

@@ -13,7 +13,7 @@ from tests.plugins.luigisbox.kill_driver import Driver, database_of_its_own, dri
 
 POSTGRES = os.environ.get("TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres")
 SEED = int(os.environ.get("KILL_SEED", "11"))
-KILLS = 20
+KILLS = 16
 """On each ledger, one process at a time; more die in the backfills."""
 
 

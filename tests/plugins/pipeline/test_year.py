@@ -65,7 +65,7 @@ def publisher(warehouse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("AIRFLOW_CONN_SHOP", json.dumps({"conn_type": "sqlite", "host": str(warehouse)}))
     monkeypatch.setenv("PUBLISHERS_DIR", str(tmp_path))
     names = dict(zip(("session_id", "identity", "user_id", "created_at"), COLUMNS, strict=True))
-    sells = {"connection": "shop", "sql": SQL, "columns": names, "max_age_weeks": None, "session_hours": 2}
+    sells = {"connection": "shop", "sql": SQL, "columns": names, "max_age_weeks": None, "session_hours": 0}
     content = {
         "audience": {"connection": "shop", "sql": "SELECT 1 AS auth_user_id"},
         "past_transactions": sells,
