@@ -1,10 +1,10 @@
 """The rows that are refused, each with one reason, and the sum that must come out even."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import duckdb
 import pyarrow as pa
@@ -76,3 +76,14 @@ class Rejects:
                 "the folder of the run and report it."
             )
         return {"extracted": extracted, "rejected": rejected, "duplicates": duplicates, **besides, "uploaded": uploaded}
+
+
+def table(manifest: Mapping[str, Any]) -> str:
+    """What became of the rows that came, and what they were rejected for, as lines for the log."""
+    lines: dict[str, int] = {}
+    for name, rows in manifest["books"].items():
+        lines[name] = rows
+        if name == "rejected":
+            lines |= {f"  {reason}": n for reason, n in manifest["reasons"].items() if reason != DUPLICATE}
+    width = max(map(len, lines))
+    return "\n".join(("books of this build:", *(f"  {name:{width}}  {rows:>13,}" for name, rows in lines.items())))

@@ -2,9 +2,12 @@
 
     PipelineError            a person must change something; trying again cannot help
     ├── ConfigError          a publisher file, a parameter or a setting is wrong
+    │   └── StoreRefused     the object store of the staged files cannot be used as it is set up
     ├── BadInput             data that came in cannot be used as it is
     ├── BooksDoNotBalance    rows went missing or appeared between two steps
     └── NotReady             not yet: what is needed is not there, or in use; the only one that waiting mends
+
+    StoreError               an object store does not answer as it should; another try may help
 
 Errors of the vendors' HTTP answers live in ``vendor_http.errors``.
 """
@@ -18,6 +21,10 @@ class ConfigError(PipelineError):
     """A publisher file, a parameter or a setting is wrong."""
 
 
+class StoreRefused(ConfigError):
+    """The object store of the staged files cannot be used as it is set up."""
+
+
 class BadInput(PipelineError):
     """Data that came in cannot be used as it is."""
 
@@ -28,3 +35,7 @@ class BooksDoNotBalance(PipelineError):
 
 class NotReady(PipelineError):
     """The batch is not there yet, or not whole: the only one of these that waiting mends."""
+
+
+class StoreError(Exception):
+    """An object store does not answer as it should; another try may help."""

@@ -7,17 +7,18 @@ reason. Whether an id is *acceptable* is decided later, in ``include.audience.bu
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Protocol, TypedDict, runtime_checkable
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from include.errors import BadInput
+from include.objects import arrow
 from include.spelling import shown, text_column
-from include.staging import atomic_write, write_json
+from include.staging import open_whole, write_json
 
 FILE_BATCH_ROWS = 50_000
 _HEADER_WORDS = {
@@ -33,7 +34,19 @@ _HEADER_WORDS = {
     "recipient",
 }
 Rows = Iterator[Sequence[Any]]
-Batches = Iterable[Sequence[Sequence[Any]]]
+
+
+@runtime_checkable
+class ByColumns(Protocol):
+    """A batch of rows that is taken column by column, each as text in the one spelling or as values."""
+
+    def __len__(self) -> int: ...
+
+    def column(self, place: int) -> pa.Array | Sequence[Any]:
+        """The values of one column."""
+
+
+Batches = Iterable[Sequence[Sequence[Any]] | ByColumns]
 
 
 class Record(TypedDict):
@@ -57,7 +70,7 @@ def write_rows(
     """Write rows as ``part-NNNNN.parquet`` with its ``refused-`` sister and its record; a rerun replaces all three.
 
     Args:
-        batches: rows as a cursor gives them, some at a time.
+        batches: rows as a cursor gives them, or columns, some at a time.
         columns: names of the rows' values, in order; upper and lower case are the same.
         required: columns that must be there.
         optional: columns that are written as null where they are missing.
@@ -90,10 +103,10 @@ def write_places(
     record_path.unlink(missing_ok=True)
     rows = refused = 0
     with (
-        atomic_write(raw / f"part-{part:05d}.parquet") as part_path,
-        atomic_write(raw / f"refused-{part:05d}.parquet") as refused_path,
-        pq.ParquetWriter(part_path, _schema(places)) as part_file,
-        pq.ParquetWriter(refused_path, _schema([*places, "reason"])) as refused_file,
+        open_whole(raw / f"part-{part:05d}.parquet") as part_sink,
+        open_whole(raw / f"refused-{part:05d}.parquet") as refused_sink,
+        pq.ParquetWriter(part_sink, _schema(places), use_dictionary=False) as part_file,  # ids hardly repeat
+        pq.ParquetWriter(refused_sink, _schema([*places, "reason"])) as refused_file,
     ):
         for batch in batches:
             good, bad = _as_text(batch, places)
@@ -168,22 +181,28 @@ def choose(
     }
 
 
-def _as_text(batch: Sequence[Sequence[Any]], places: Mapping[str, int | None]) -> tuple[pa.Table, pa.Table]:
-    """One batch as a table of text, and the rows that cannot be text."""
+def _columns(batch: Sequence[Sequence[Any]] | ByColumns) -> Callable[[int], Any]:
+    if isinstance(batch, ByColumns):
+        return batch.column
     try:
-        values = list(zip(*batch, strict=True))
+        return list(zip(*batch, strict=True)).__getitem__
     except ValueError:
         raise BadInput("rows of one batch differ in their number of values; the source is not a table") from None
+
+
+def _as_text(batch: Sequence[Sequence[Any]] | ByColumns, places: Mapping[str, int | None]) -> tuple[pa.Table, pa.Table]:
+    """One batch as a table of text, and the rows that cannot be text."""
+    column = _columns(batch)
     arrays: dict[str, pa.Array] = {}
     bad: dict[int, str] = {}
     for name, place in places.items():
         if place is None or not batch:
             arrays[name] = pa.nulls(len(batch), pa.string())
         else:
-            arrays[name], faults = text_column(name, values[place])
+            arrays[name], faults = text_column(name, column(place))
             bad |= faults
     refused = [
-        {name: None if place is None else shown(values[place][row]) for name, place in places.items()}
+        {name: None if place is None else shown(column(place)[row]) for name, place in places.items()}
         | {"reason": bad[row]}
         for row in sorted(bad)
     ]
@@ -307,7 +326,7 @@ def _read_json(path: Path) -> tuple[list[str], Rows]:
 
 def _read_parquet(path: Path) -> tuple[list[str], Rows]:
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(str(path), filesystem=arrow(path))
     except pa.ArrowInvalid as error:
         raise BadInput(f"{path}: not a whole Parquet file ({error}). Nothing was staged.") from error
 

@@ -62,6 +62,7 @@ class _Hashed:
     """A binary file that hashes what is written to it; as much of a file as Parquet needs."""
 
     def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         self._file: IO[bytes] = path.open("wb", buffering=0)
         self.sha256 = hashlib.sha256()
         self.size = 0
@@ -87,6 +88,11 @@ class _Hashed:
     def close(self) -> None:
         self.closed = True
         self._file.close()
+
+    def end(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Close it; after an error, whatever of it is not visible yet in an object store never will be."""
+        self.closed = True
+        self._file.__exit__(kind, error, at)
 
 
 class RowsFile:
@@ -116,7 +122,7 @@ class RowsFile:
         finally:
             self._aside.close()
             self._writer.close()
-            self._sink.close()
+            self._sink.end(kind, error, at)
         self.entry |= {"bytes": self._sink.size, "sha256": self._sink.sha256.hexdigest()}
 
     def write(self, *columns: pa.Array) -> None:
@@ -152,7 +158,7 @@ class LinesFiles:
         finally:
             self._aside.close()
             if self._open:
-                self._open.close()
+                self._open.end(kind, error, at)
 
     def write(self, lines: pa.Array, **counts: int) -> None:
         """Append lines to the open file, or to a new one after :meth:`cut`; counts are added to its entry."""

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from include.errors import BadInput
-from include.staging import read_json
+from include.objects import arrow
+from include.staging import find_json
 
 
 @dataclass(frozen=True)
@@ -20,35 +21,43 @@ class Raw:
     complete: bool
 
 
-def read_raw(folder: Path, expected: int | None = None) -> Raw:
+def read_raw(folder: Path, expected: int) -> Raw:
     """Look at the parts that :func:`include.extract.write_rows` wrote.
 
-    A set is complete if its parts are numbered without a gap (as many as expected, if that is known) and the record
-    of each says so and agrees with its files.
+    A set is complete if all parts are there and the record of each says so and agrees with its files. Parts of higher
+    numbers are of an earlier try, which was cut into more, and are left alone.
+
+    Args:
+        folder: ``raw`` of a run.
+        expected: how many parts were to be pulled.
 
     Raises:
         BadInput: there is no part at all, or a Parquet file is damaged.
     """
-    parts = sorted(folder.glob("part-*.parquet"))
+    parts: dict[str, int] = {}
+    refused: dict[str, int] = {}
+    complete = True
+    for number in range(expected):
+        rows = [_rows(folder / f"{kind}-{number:05d}.parquet") for kind in ("part", "refused")]
+        for found, kind, count in zip((parts, refused), ("part", "refused"), rows, strict=True):
+            if count is not None:
+                found[str(folder / f"{kind}-{number:05d}.parquet")] = count
+        complete = complete and _whole(folder / f"part-{number:05d}.json", rows)
     if not parts:
         raise BadInput(f"{folder}: no part-*.parquet; the extraction did not finish. Clear the pull tasks of this run.")
-    refused = sorted(folder.glob("refused-*.parquet"))
-    rows = sum(_rows(path) for path in (*parts, *refused))
-    numbered = [f"part-{number:05d}.parquet" for number in range(expected or len(parts))]
-    complete = numbered == [path.name for path in parts] and all(_whole(path) for path in parts)
-    return Raw([str(path) for path in parts], [str(path) for path in refused], rows, complete)
+    return Raw([*parts], [*refused], sum(parts.values()) + sum(refused.values()), complete)
 
 
-def _whole(part: Path) -> bool:
-    record_path, refused = part.with_suffix(".json"), part.with_name(part.name.replace("part-", "refused-"))
-    if not (record_path.exists() and refused.exists()):
-        return False
-    record = read_json(record_path)
-    return bool(record["complete"]) and (record["rows"], record["refused"]) == (_rows(part), _rows(refused))
+def _whole(record_path: Path, rows: list[int | None]) -> bool:
+    record = find_json(record_path)
+    return record is not None and bool(record["complete"]) and [record["rows"], record["refused"]] == rows
 
 
-def _rows(path: Path) -> int:
+def _rows(path: Path) -> int | None:
+    """How many rows a file holds; None if there is no such file."""
     try:
-        return int(pq.read_metadata(path).num_rows)
+        return int(pq.read_metadata(str(path), filesystem=arrow(path)).num_rows)
+    except FileNotFoundError:
+        return None
     except pa.ArrowInvalid as error:
         raise BadInput(f"{path}: not a whole Parquet file ({error}). Clear the pull task of this part.") from error

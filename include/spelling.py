@@ -19,12 +19,19 @@ from include.errors import BadInput
 LONGEST = 65_535  # bytes; no id may be longer, whatever the publisher's limit, so nothing longer is carried on
 
 
-def text_column(name: str, values: Sequence[Any]) -> tuple[pa.Array, dict[int, str]]:
+def text_column(name: str, values: Sequence[Any] | pa.Array) -> tuple[pa.Array, dict[int, str]]:
     """One column as text, with the numbers of the rows that cannot be text and why: ``not_utf8``, ``too_long``.
+
+    An array is text already.
 
     Raises:
         BadInput: a value is no scalar; the sentence names the column and the type.
     """
+    if isinstance(values, pa.Array):
+        longest = pc.max(pc.binary_length(values)).as_py() or 0
+        if longest <= LONGEST:
+            return values, {}
+        values = values.to_pylist()
     quick = _quick(values)
     if quick is not None:
         return quick, {}
@@ -109,6 +116,8 @@ def _text(value: Any) -> str | None:
 
 def shown(value: Any) -> str | None:
     """A value for the file of rejects, whatever it is; at most 1,000 characters of it."""
+    if isinstance(value, pa.StringScalar):
+        value = value.as_py()
     try:
         text = _text(value)
         return None if text is None else text[:1000].encode("utf-8", "backslashreplace").decode()

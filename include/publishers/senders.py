@@ -130,6 +130,7 @@ class Interactions(Section):
     concurrency: int = Field(4, ge=1, le=64, description="most requests at the same time")
     requests_per_second: float = Field(10, gt=0, le=1_000)
     max_id_bytes: int = Field(255, ge=1, le=65_535)
+    float_ids: Literal["reject", "keep"] = Field("reject", description="ids such as 17850.0; keep: they look like that")
     refuse_reject_percent: Percent = Field(20, description="more rejects among the extracted rows stop the run")
     on_unknown: OnUnknown = Field("fail", description="what to do with interactions whose fate nobody knows")
 

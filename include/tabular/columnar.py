@@ -1,6 +1,5 @@
 """Parquet files, by row groups: only the columns that are wanted, as the text of ``include.spelling``."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pyarrow.parquet as pq
 
 from include.errors import BadInput
 from include.spelling import shown, text_column
+from include.staging import scratch
 from include.tabular.blocks import blocks
 from include.tabular.part import Part
 
@@ -25,8 +25,10 @@ def read_parquet(path: Path, zipped: bool, part: Part) -> Iterator[None]:
         BadInput: it is not a whole Parquet file, a column is missing, or one holds what is no scalar.
     """
     try:
-        plain = _unzipped(path, part.workplace) if zipped else path
-        with pq.ParquetFile(plain) as file:
+        with (
+            scratch(part.workplace.parent) as folder,
+            pq.ParquetFile(_unzipped(path, folder) if zipped else path) as file,
+        ):
             places = part.wanted.places(file.schema_arrow.names)
             wanted = {name: file.schema_arrow.field(place) for name, place in places.items() if place is not None}
             for name, field in wanted.items():
@@ -43,12 +45,9 @@ def read_parquet(path: Path, zipped: bool, part: Part) -> Iterator[None]:
         raise BadInput(f"not a whole Parquet file ({str(error)[:200]}).") from error
     except OSError as error:  # Arrow's error for damaged pages
         raise BadInput(f"the Parquet file cannot be read ({str(error)[:200]}).") from error
-    finally:
-        shutil.rmtree(part.workplace, ignore_errors=True)
 
 
 def _unzipped(path: Path, workplace: Path) -> Path:
-    workplace.mkdir(parents=True, exist_ok=True)
     plain = workplace / "plain.parquet"
     with plain.open("wb") as handle:
         for block in blocks(path, zipped=True):
