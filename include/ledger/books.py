@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from include.errors import PipelineError
 from include.ledger import steps
 from include.ledger.database import Work
-from include.ledger.entries import Remark, Unusable, command
+from include.ledger.entries import Remark, Unusable, command, in_postgres
 from include.ledger.marks import Mark
 from include.staging import utc_text
 
@@ -79,8 +79,8 @@ def _check_no_other(work: Work, book: str, wanted: str) -> None:
         raise Unusable(
             f"{book}: what was sent to {wanted} is in the book {others[0][0]}. Sent by two publishers, the same "
             "purchases would count twice. Nothing was sent. If the publisher has got another name, let its book follow "
-            f'and clear this task: python -m include.transactions rename --from {old} --to {new} --why "…". If there '
-            "are two, let one of them send the purchases of this account."
+            f"and clear this task: python -m include.transactions rename --from {old} --to {new}{in_postgres()} "
+            '--why "…". If there are two, let one of them send the purchases of this account.'
         )
 
 

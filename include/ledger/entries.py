@@ -1,5 +1,6 @@
 """The words of the ledger: files, their states, what a comparison found, and the errors."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -42,7 +43,7 @@ class Entry(FileNote):
         """How sentences name the file."""
         return (
             f"{self.book}, file {self.sha256[:12]} of run {self.run} "
-            f"({self.units:,} units, {self.rows:,} rows, {self.bytes:,} bytes)"
+            f"({self.units:,} {units_of(self.book)}, {self.rows:,} rows, {self.bytes:,} bytes)"
         )
 
     @property
@@ -111,6 +112,10 @@ class Busy(NotReady):
     """Somebody else is at work on the same book, or on the database; waiting mends it."""
 
 
+class Unreachable(Exception):
+    """The ledger's database does not answer; another try may help."""
+
+
 class AlreadyClaimed(PipelineError):
     """The file, or some of its units, is another's that is being sent, was sent, or may have been."""
 
@@ -138,11 +143,25 @@ class Overtaken(PipelineError):
     """An attempt ended after somebody had taken it for dead: the same may have been sent twice."""
 
 
+def units_of(book: str) -> str:
+    """What people call the units of a book."""
+    return {"transactions": "sessions", "interactions": "interactions"}.get(book.partition("/")[2], "units")
+
+
+LEDGER_CONNECTION = "LEDGER_CONNECTION"
+"""The variable of the environment that is set where the ledger is in Postgres."""
+
+
+def in_postgres() -> str:
+    """How a command line names a ledger in Postgres, but for its address; empty where it is a file."""
+    return " --database postgresql://…" if os.environ.get(LEDGER_CONNECTION) else ""
+
+
 def command(what: str, book: str) -> str:
     """The beginning of a command line about a book."""
     publisher, _, room = book.partition("/")
     of_room = "" if room == "transactions" else f" --room {room}"
-    return f"python -m include.transactions {what} --publisher {publisher}{of_room}"
+    return f"python -m include.transactions {what} --publisher {publisher}{of_room}{in_postgres()}"
 
 
 def how_to_settle(entry: Entry) -> str:
@@ -153,7 +172,7 @@ def how_to_settle(entry: Entry) -> str:
 def _sentences(entries: Sequence[Entry], most: int = 10) -> list[str]:
     what = (
         f"{len(entries)} file(s) of unknown fate: the sending began and ended without an answer, so the vendor may "
-        "have them or not. Sent twice they would count twice, so their units are not sent. Check at the vendor (in its "
+        "have them or not. Sent twice they would count twice, so they are not sent. Check at the vendor (in its "
         "application, or with its support) whether they arrived at that time, then say so for each: trigger the DAG "
         "settle_upload with the publisher, the file, what you found and why you know (or use the commands below). Then "
         "clear the task that failed."

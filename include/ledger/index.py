@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from include.engine import open_engine
 from include.errors import BadInput
+from include.objects import arrow
 
 KEY_BYTES = 16
 PIECE = 50_000
@@ -40,8 +41,8 @@ def count(index: Path | pa.Table) -> int:
     if isinstance(index, pa.Table):
         return int(index.num_rows)
     try:
-        return int(pq.read_metadata(index).num_rows)
-    except (OSError, pa.ArrowInvalid) as error:
+        return int(pq.read_metadata(str(index), filesystem=arrow(index)).num_rows)
+    except (FileNotFoundError, pa.ArrowInvalid) as error:
         raise BadInput(f"{index}: not readable as an index ({error}). Clear the step that builds it.") from error
 
 
@@ -62,7 +63,7 @@ def pieces(index: Path | pa.Table) -> Iterator[pa.Table]:
     whole = index if isinstance(index, pa.Table) else None
     try:
         if whole is None and count(index) <= _AT_ONCE:
-            whole = pq.read_table(index, columns=["key", "content", "rows", "day"])
+            whole = pq.read_table(str(index), filesystem=arrow(index), columns=PLACED.names[1:])
         sorted_pieces = _of_table(whole) if whole is not None else _of_file(index)
         for piece in sorted_pieces:
             if piece["key"].null_count:

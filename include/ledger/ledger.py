@@ -47,7 +47,7 @@ class Ledger(Sender):
             return before, self.settle(book, before.sha256, state, by, why)
         if before.of_many:
             raise PipelineError(
-                f"{before.label()}: its units are requests of their own; some may have arrived and others not. "
+                f"{before.label()}: they are requests of their own; some may have arrived and others not. "
                 "Nothing was changed. Clear the task `send` of that run first: it takes them apart; then settle each."
             )
         try:

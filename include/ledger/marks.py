@@ -69,7 +69,7 @@ def remove(marks: Path, book: str) -> None:
 
 
 def _sent_before(folder: Path) -> Path | None:
-    """The figures of a run that sent something."""
+    """The figures of a run that sent something: a second net, for a mark that is lost too; the first lists nothing."""
     return next((path for pattern in _SENT for path in folder.glob(pattern) if _number_sent(path)), None)
 
 
@@ -88,6 +88,8 @@ def _sentence(book: str, what: str) -> str:
         f"{book}: this is not the ledger by which it was sent: {what}. Was it deleted, or restored from an older "
         "backup? Is LEDGER_CONNECTION missing on this worker, or newly set? With this ledger everything that it does "
         "not know would be sent once more, and count twice. Nothing was sent. Bring back the right ledger, or the "
-        "setting, and clear this task. Only if it is right to go on with this ledger all the same: "
+        "setting, and clear this task. If the ledger was a file and shall be in Postgres now, move it there first: "
+        "python -m include.transactions move --from …/ledger.sqlite --database postgresql://… (then clear this "
+        "task). Only if it is right to go on with this ledger all the same: "
         f'{command("accept", book)} --why "…"'
     )

@@ -180,6 +180,31 @@ class PostgresWork:
         self._cursor.execute(statement, values)
         return self._cursor
 
+    def load(self, table: str, columns: str, lines: Iterator[bytes]) -> None:
+        """Append rows to a table: ``lines`` of COPY's text format in UTF-8, some at a time, each whole."""
+        statement = f"COPY {PREFIX}{table} ({columns}) FROM STDIN (ENCODING 'UTF8')"
+        if hasattr(self._cursor, "copy_expert"):
+            self._cursor.copy_expert(statement, _File(lines))
+            return
+        with self._cursor.copy(statement) as copy:
+            for some in lines:
+                copy.write(some)
+
+
+class _File:
+    """Bytes as the file that psycopg2 reads from."""
+
+    def __init__(self, parts: Iterator[bytes]) -> None:
+        self._parts = parts
+        self._part = memoryview(b"")
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, ``size`` at most; none at the end."""
+        if not self._part:
+            self._part = memoryview(next(self._parts, b""))
+        some, self._part = self._part[:size], self._part[size:]
+        return bytes(some)
+
 
 def _array(values: Sequence[int | None]) -> str:
     """Numbers as Postgres spells an array: as a text they go the same way through every driver."""

@@ -1,17 +1,19 @@
 """Sending by the ledger: one sender at a time, what it claims, and how its attempts end."""
 
+import logging
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 
-from include.errors import PipelineError
+from include.errors import ConfigError, PipelineError, StoreError
 from include.ledger import books, fence, marks, steps
 from include.ledger.database import Work
 from include.ledger.entries import Busy, Entry, FileNote, Overtaken, State, Unusable
 from include.ledger.reading import Reader
 
+log = logging.getLogger(__name__)
 WAIT_SECONDS = 3600.0
 
 
@@ -41,10 +43,20 @@ class Sender(Reader):
                 with self._database.transaction() as work:
                     steps.lock_book(work, book)
                     if self._marks:
-                        marks.check(self._marks, book, books.mark(work, book))
+                        self._check_mark(self._marks, book, books.mark(work, book))
                     if account:
                         books.bind(work, book, account)
             yield
+
+    @staticmethod
+    def _check_mark(folder: Path, book: str, now: marks.Mark) -> None:
+        marks.check(folder, book, now)
+        if not now.change:
+            log.warning(
+                "%s: nothing is known to have been sent before, so all that comes now is sent. If some was sent by "
+                "another ledger, stop this, and move that ledger here first: docs/sent.md, Where it lies.",
+                book,
+            )
 
     @contextmanager
     def _turn(self, book: str, by: str, wait_seconds: float) -> Iterator[None]:
@@ -92,6 +104,7 @@ class Sender(Reader):
             BadInput: the index does not fit the file.
             Busy: the lock of :meth:`one_sender` was lost meanwhile.
             Unusable: its mark cannot be written.
+            StoreError: nor can it, because the object store does not answer.
         """
         self._check_turn(book)
         with self._database.transaction() as work:
@@ -110,9 +123,11 @@ class Sender(Reader):
             return
         try:
             marks.write(self._marks, entry.book, mark)
-        except OSError as error:
+        except (OSError, ConfigError, StoreError) as error:
             why = f"the mark of the ledger could not be written ({error})"
             self.settle(entry.book, entry.sha256, "prepared", entry.claimed_by, why)
+            if isinstance(error, StoreError):
+                raise
             raise Unusable(f"{entry.label()}: {why}, so it was not sent. Mend that and clear this task.") from error
 
     def split(

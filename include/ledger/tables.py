@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
-from include.ledger.entries import STATES, Change, Entry, Month, Remark, how_to_settle
+from include.ledger.entries import STATES, Change, Entry, Month, Remark, how_to_settle, units_of
 from include.ledger.ledger import Ledger
+from include.ledger.move import Moved
 
 _HELD = ("confirmed", "sending", "unknown")
 
@@ -13,7 +14,7 @@ def book_text(ledger: Ledger, book: str) -> str:
     account = ledger.account(book)
     parts = [
         f"{book}: what was sent{f' to {account}' if account else ''}, by month of purchase",
-        months_table(ledger.months(book)),
+        months_table(ledger.months(book), units_of(book)),
         "",
         *remark_lines(ledger.remarks(book)),
         open_table(ledger.entries(book, ("sending", "unknown"))),
@@ -21,14 +22,14 @@ def book_text(ledger: Ledger, book: str) -> str:
     return "\n".join(parts)
 
 
-def months_table(months: Sequence[Month]) -> str:
-    """Units and rows by month of purchase, a pair of columns for each state that occurs."""
+def months_table(months: Sequence[Month], units: str) -> str:
+    """Units (as people call them) and rows by month of purchase, a pair of columns for each state that occurs."""
     if not months:
         return "(nothing yet)"
     states = [state for state in STATES if state == "confirmed" or any(each.state == state for each in months)]
     found = {(each.month, each.state): each for each in months}
     names = sorted({each.month for each in months})
-    head = ["month", *(f"{state} {what}" for state in states for what in ("units", "rows"))]
+    head = ["month", *(f"{state} {what}" for state in states for what in (units, "rows"))]
     lines = [
         [
             name or "no time",
@@ -41,7 +42,7 @@ def months_table(months: Sequence[Month]) -> str:
     ]
     text = _aligned([head, *lines, ["all", *(f"{number:,}" for number in sums)]])
     if {"prepared", "refused"} & set(states):
-        text += "\n(prepared and refused files hold nothing: their units may have been sent in other files since)"
+        text += f"\n(prepared and refused files hold nothing: their {units} may have been sent in other files since)"
     return text
 
 
@@ -53,12 +54,15 @@ def open_table(entries: Sequence[Entry]) -> str:
     lines = [f"{head} When you know what became of one, trigger the DAG settle_upload, or use its command:"]
     for entry in entries:
         lines += [
-            f"  {entry.sha256[:12]}  {entry.state}  {entry.units:,} units, {entry.rows:,} rows, {entry.bytes:,} bytes",
+            (
+                f"  {entry.sha256[:12]}  {entry.state}  {entry.units:,} {units_of(entry.book)}, {entry.rows:,} rows, "
+                f"{entry.bytes:,} bytes"
+            ),
             f"    run {entry.run}, claimed by {entry.claimed_by} at {_second(entry.claimed_at)}",
         ]
         lines += [f"    {entry.note}"] if entry.note else []
         if entry.of_many:
-            lines.append("    its units may have ended differently: clear the task `send` first, it takes them apart")
+            lines.append("    they may have ended differently: clear the task `send` first, it takes them apart")
             continue
         lines += [
             f'    it arrived:         {how_to_settle(entry)} --as confirmed --why "…"',
@@ -74,7 +78,9 @@ def remark_lines(remarks: Sequence[Remark]) -> list[str]:
 
 def files_table(entries: Sequence[Entry]) -> str:
     """One line for each file."""
-    head = ["file", "state", "units", "rows", "bytes", "changed", "by", "run, note"]
+    if not entries:
+        return "(nothing yet)"
+    head = ["file", "state", units_of(entries[0].book), "rows", "bytes", "changed", "by", "run, note"]
     lines = [
         [
             entry.sha256[:12],
@@ -86,13 +92,18 @@ def files_table(entries: Sequence[Entry]) -> str:
         ]
         for entry in entries
     ]
-    return _aligned([head, *lines], right=(2, 3, 4)) if entries else "(nothing yet)"
+    return _aligned([head, *lines], right=(2, 3, 4))
 
 
 def history_table(changes: Sequence[Change]) -> str:
     """One line for each change of a file's state."""
     lines = [[_second(change.at), change.state, change.by, change.why] for change in changes]
     return _aligned([["when", "state", "by", "why"], *lines], right=())
+
+
+def moved_table(moved: Sequence[Moved]) -> str:
+    """One line for each table of the ledger."""
+    return _aligned([["table", "rows moved"], *([each.table, f"{each.rows:,}"] for each in moved)])
 
 
 def _number(month: Month | None, what: str) -> str:

@@ -1,9 +1,11 @@
 """The ledger of what was sent, as Airflow knows it: where it lives, and how a person settles what is unknown."""
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from include.errors import ConfigError
+from include.objects import ObjectPath
 from include.staging import staging_root
 
 if TYPE_CHECKING:
@@ -28,12 +30,18 @@ def open_ledger() -> "Ledger":
     from include.ledger import FILE, postgres_ledger, sqlite_ledger
 
     if name := os.environ.get(LEDGER_CONNECTION):
-        return postgres_ledger(_connect(name), marks=staging_root())
+        return postgres_ledger(connect(name), marks=staging_root())
+    if isinstance(staging_root(), ObjectPath):
+        raise ConfigError(f"STAGING_URI names an object store, where no SQLite file can lie. {_HOW}")
     return sqlite_ledger(staging_root() / FILE, marks=staging_root())
 
 
-def _connect(name: str) -> "Callable[[], Any]":
-    """What opens a connection of its own at each call."""
+def connect(name: str) -> "Callable[[], Any]":
+    """What opens a connection of its own at each call, or raises ``Unreachable``.
+
+    Raises:
+        ConfigError: as of :func:`open_ledger`.
+    """
     from airflow.sdk import BaseHook
     from airflow.sdk.exceptions import AirflowNotFoundException
 
@@ -52,4 +60,20 @@ def _connect(name: str) -> "Callable[[], Any]":
             f"the ledger's connection {name!r} needs apache-airflow-providers-postgres ({error}): install it on all "
             "workers. Nothing was sent."
         ) from error
-    return PostgresHook(postgres_conn_id=name).get_conn
+    return partial(_reach, name, PostgresHook(postgres_conn_id=name).get_conn)
+
+
+def _reach(name: str, get_conn: "Callable[[], Any]") -> Any:
+    """A connection; that there is none is no fault of a person's, and Airflow's retries may mend it."""
+    from include.ledger.entries import Unreachable
+
+    try:
+        return get_conn()
+    except Exception as error:
+        if type(error).__name__ != "OperationalError":  # of psycopg2 or psycopg, as the provider chooses
+            raise
+        raise Unreachable(
+            f"the Postgres of the ledger of what was sent (Airflow connection {name!r}) cannot be reached: "
+            f"{str(error).strip()}. Without it nothing is sent. Airflow tries this task again; if its retries are used "
+            "up, clear it when the database is back."
+        ) from error

@@ -108,9 +108,9 @@ def test_it_forgets_only_what_the_build_would_reject(
         assert main(["forget", *arguments]) == 1
         assert sentence in capsys.readouterr().err
     assert main(["forget", "--publisher", "shop", "--weeks", "61"]) == 0
-    assert "shop/transactions: 0 units" in capsys.readouterr().out
+    assert "shop/transactions: 0 sessions" in capsys.readouterr().out
     assert main(["forget", "--publisher", "shop", "--weeks", "56"]) == 0
-    assert "shop/transactions: 3 units whose last purchase was before" in capsys.readouterr().out
+    assert "shop/transactions: 3 sessions whose last purchase was before" in capsys.readouterr().out
 
 
 def test_a_ledger_in_postgres(postgres: str, capsys: pytest.CaptureFixture[str]) -> None:

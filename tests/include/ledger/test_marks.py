@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from include.errors import PipelineError
+from include.errors import PipelineError, StoreError
 from include.ledger import Busy, Ledger, Unusable, sqlite_ledger
 from include.staging import read_json, write_json
 from tests.include.ledger.conftest import empty, place_of
@@ -52,6 +52,28 @@ def lose(place: Place) -> None:
         shutil.rmtree(Path(where).parent)
     else:
         empty(where)
+
+
+def test_the_first_sending_of_all_is_said_aloud(again: Callable[[], Ledger], caplog: pytest.LogCaptureFixture) -> None:
+    send(again(), range(3), "a")
+    (said,) = caplog.messages
+    assert said.startswith(
+        "shop/transactions: nothing is known to have been sent before, so all that comes now is sent"
+    )
+    send(again(), range(3, 6), "b")
+    assert len(caplog.messages) == 1
+
+
+def test_the_commands_name_a_ledger_in_postgres(
+    again: Callable[[], Ledger], place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEDGER_CONNECTION", "ledger")
+    send(again(), range(3), "a")
+    lose(place)
+    with pytest.raises(Unusable) as e:
+        send(again(), range(3), "a")
+    assert 'accept --publisher shop --database postgresql://… --why "…"' in str(e.value)
+    assert "move --from …/ledger.sqlite --database postgresql://… (then clear this task)" in str(e.value)
 
 
 def test_each_claim_is_marked(again: Callable[[], Ledger], marks: Path) -> None:
@@ -133,6 +155,24 @@ def test_what_cannot_be_marked_is_not_sent(tmp_path: Path, marks: Path) -> None:
     with pytest.raises(Unusable, match=r"could not be written .*so it was not sent"):
         claim(ledger, range(3))
     assert [entry.state for entry in ledger.entries(BOOK)] == ["prepared"]
+
+
+def test_a_mark_that_an_object_store_does_not_take_frees_the_file(
+    s3_staging: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was never sent must not be of unknown fate."""
+    ledger = sqlite_ledger(tmp_path / "ledger.sqlite", marks=s3_staging)
+    for told, raised in ((OSError("no answer"), StoreError), (PermissionError("no"), Unusable)):
+
+        def refuse(*_: object, error: OSError = told, **__: object) -> None:
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(s3_staging.fs, "pipe_file", refuse)  # type: ignore[attr-defined]
+            with pytest.raises(raised):
+                claim(ledger, range(3))
+        assert [entry.state for entry in ledger.entries(BOOK)] == ["prepared"]
+    claim(ledger, range(3))
 
 
 def test_a_book_keeps_its_account(again: Callable[[], Ledger]) -> None:

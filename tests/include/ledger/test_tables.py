@@ -13,14 +13,14 @@ def test_months_by_state() -> None:
         Month("2026-02", "confirmed", 1, 1_000, 20_000),
         Month("2026-02", "unknown", 1, 5, 6),
     ]
-    assert months_table(months).splitlines() == [
-        "month    confirmed units  confirmed rows  unknown units  unknown rows",
-        "no time                2               3",
-        "2026-02            1,000          20,000              5             6",
-        "all                1,002          20,003              5             6",
+    assert months_table(months, "sessions").splitlines() == [
+        "month    confirmed sessions  confirmed rows  unknown sessions  unknown rows",
+        "no time                   2               3",
+        "2026-02               1,000          20,000                 5             6",
+        "all                   1,002          20,003                 5             6",
     ]
-    assert "hold nothing" in months_table([*months, Month("2026-02", "refused", 1, 5, 6)])
-    assert months_table([]) == "(nothing yet)"
+    assert "hold nothing" in months_table([*months, Month("2026-02", "refused", 1, 5, 6)], "sessions")
+    assert months_table([], "sessions") == "(nothing yet)"
 
 
 def test_a_book_at_a_glance(tmp_path: Path) -> None:
@@ -30,12 +30,12 @@ def test_a_book_at_a_glance(tmp_path: Path) -> None:
     claim(ledger, range(3), by="task 1")
     ledger.settle(BOOK, sha256("a"), "unknown", "task 1", "no answer in 600 s")
     text = book_text(ledger, BOOK)
-    assert "3 units, 6 rows, 600 bytes" in text
+    assert "3 sessions, 6 rows, 600 bytes" in text
     assert "claimed by task 1 at 2" in text
     assert "no answer in 600 s" in text
     assert f"settle --publisher shop --sha256 {sha256('a')[:12]} --as prepared" in text
     head, line = files_table(ledger.entries(BOOK)).splitlines()
-    assert head.split() == ["file", "state", "units", "rows", "bytes", "changed", "by", "run,", "note"]
+    assert head.split() == ["file", "state", "sessions", "rows", "bytes", "changed", "by", "run,", "note"]
     assert line.split()[:5] == [sha256("a")[:12], "unknown", "3", "6", "600"]
     changes = history_table(ledger.history(BOOK, sha256("a"))).splitlines()
     assert [line.split()[2] for line in changes[1:]] == ["sending", "unknown"]
@@ -47,6 +47,7 @@ def test_the_other_room_is_named_in_the_command(tmp_path: Path) -> None:
 
     ledger.claim(book, note_of(index_of([1])), index_of([1]), "me")
     assert "settle --publisher shop --room interactions --sha256" in open_table(ledger.entries(book))
+    assert "1 interactions, 2 rows" in open_table(ledger.entries(book))
 
 
 def test_nothing_is_said_of_nothing() -> None:

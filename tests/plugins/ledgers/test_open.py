@@ -13,8 +13,9 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from include.errors import ConfigError
+from include.errors import ConfigError, PipelineError
 from include.ledger import FILE, FileNote, Unusable
+from include.ledger.entries import Unreachable
 from include.transactions.index import INDEX
 from ledgers import open_ledger
 
@@ -97,6 +98,19 @@ def test_a_connection_that_does_not_fit(monkeypatch: pytest.MonkeyPatch, fields:
     connect(monkeypatch, **fields)
     with pytest.raises(ConfigError, match=sentence):
         open_ledger()
+
+
+def test_a_server_that_is_down_is_tried_again_by_airflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect(monkeypatch, conn_type="postgres", host="127.0.0.1", port=1, login="someone", password="pass-of-someone")
+    ledger = open_ledger()
+    with pytest.raises(Unreachable) as caught, ledger.one_sender("shop/transactions", "a test"):
+        raise AssertionError
+    said = str(caught.value)
+    assert "(Airflow connection 'the_ledger') cannot be reached: " in said
+    assert "Connection refused" in said
+    assert "Without it nothing is sent. Airflow tries this task again" in said
+    assert "pass-of-someone" not in said
+    assert not isinstance(caught.value, PipelineError), "which is not tried again"
 
 
 def test_a_provider_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
