@@ -8,7 +8,6 @@ The rules for ids are in ``include.rules``; here are added ``null_id``, ``not_ut
 ``include.extract``), ``float_printed`` and ``duplicate``. One row, one reason: the first that applies.
 """
 
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -29,20 +28,20 @@ from include.neighbours import same_as_before
 from include.publishers.audiences import Audience
 from include.raw import Raw, read_raw
 from include.rules import FLOAT_PRINTED, count_floats, floats_are_a_mishap, mark, refusals
-from include.staging import MANIFEST, utc_text, write_json
+from include.staging import MANIFEST, remove_folder, utc_text, write_json
 
 COLUMNS = ("auth_user_id", "recipient")
 ACCEPTED = "accepted.parquet"
 
 
-def build_audience(run: Path, settings: Audience, as_of: datetime, parts: int | None = None) -> dict[str, Any]:
+def build_audience(run: Path, settings: Audience, as_of: datetime, parts: int) -> dict[str, Any]:
     """Build chunks, ``accepted.parquet``, ``rejects.parquet`` and, last, ``manifest.json`` from ``run/raw``.
 
     Args:
         run: the folder of the run.
         settings: format, chunk size and limits of the publisher.
         as_of: the moment whose audience this is; a guard compares it with the live list's.
-        parts: how many parts were pulled, if known; the manifest says ``complete`` only if all are there.
+        parts: how many parts were to be pulled; the manifest says ``complete`` only if all are there.
 
     Returns:
         The manifest: the same for the same rows.
@@ -84,7 +83,7 @@ class _Built:
 
 def _pass(engine: duckdb.DuckDBPyConnection, run: Path, raw: Raw, settings: Audience, drop_floats: bool) -> _Built:
     """Write everything but the manifest."""
-    shutil.rmtree(run / "chunks", ignore_errors=True)
+    remove_folder(run / "chunks")
     built = _Built()
     to_lines = lines_of(settings.format)
     with (

@@ -35,7 +35,7 @@ from include.books import DUPLICATE
 from include.engine import open_engine
 from include.files import ROW_GROUP, steady
 from include.publishers.audiences import Audience, KlaviyoAudience
-from include.staging import atomic_write, write_json
+from include.staging import open_whole, write_json
 
 COLUMNS = ("auth_user_id", "recipient")
 _OF_THE_PERSON = "'suppressed', 'no_consent', 'blacklisted'"
@@ -145,7 +145,7 @@ def _write(engine: duckdb.DuckDBPyConnection, path: Path, columns: Sequence[str]
     rows = engine.sql(f"SELECT {names} FROM judged WHERE {where} ORDER BY ALL")
     schema = pa.schema([(name, pa.string()) for name in columns])
     written = 0
-    with atomic_write(path) as temporary, pq.ParquetWriter(temporary, schema) as file:
+    with open_whole(path) as sink, pq.ParquetWriter(sink, schema) as file:
         for batch in steady(rows.to_arrow_reader(ROW_GROUP)):
             file.write_table(pa.Table.from_batches([batch]).cast(schema))
             written += len(batch)

@@ -24,7 +24,7 @@ from include.books import REJECTS
 from include.engine import open_engine
 from include.errors import PipelineError
 from include.publishers.models import Guard
-from include.staging import MANIFEST, read_json, write_json
+from include.staging import MANIFEST, find_json, read_json, write_json
 
 VERDICT = "verdict.json"
 SAMPLES = 10
@@ -139,9 +139,9 @@ def require_passed(run: Path, live: UserSet | None) -> Verdict:
     Raises:
         NotPassed: there is no verdict, it is not for this list and this live list, or it lets nothing pass.
     """
-    if not (run / VERDICT).exists():
+    sha256, note = read_json(run / MANIFEST)["sha256"], find_json(run / VERDICT)
+    if note is None:
         raise _not_passed(run, "the guard has not judged this list")
-    sha256, note = read_json(run / MANIFEST)["sha256"], read_json(run / VERDICT)
     if note.get("sha256") != sha256:
         raise _not_passed(run, "the list was built again after the guard judged it")
     found = Verdict(**note)

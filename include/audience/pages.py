@@ -22,7 +22,7 @@ from include.audience.segments import OpenPages, Pass, chain
 from include.audience.sources import Source, Turn
 from include.engine import open_engine
 from include.errors import BadInput, PipelineError
-from include.staging import read_json, write_json
+from include.staging import find_json, write_json
 
 RECORD = "source.json"
 PROGRESS_SECONDS = 5.0
@@ -82,7 +82,7 @@ class Done:
     def __init__(self, run: Path, turn: Turn) -> None:
         self._run, self._turn = run, turn
         self._path = run / "pages" / f"turn-{turn['index']:05d}.json"
-        self._old = read_json(self._path)["marks"] if self._path.exists() else []
+        self._old = (find_json(self._path) or {"marks": []})["marks"]
 
     def record(self, item: Source) -> Record | None:
         """The record of a source that an earlier try of this pull read; None: it is to be read."""
@@ -153,9 +153,9 @@ def staged(run: Path, item: Source) -> tuple[list[str], Record | None]:
     """The segments of a source, in order, and its record; None if it was not read to its end, or was begun anew."""
     folder = pages_folder(run, item["index"])
     done, paths = chain(folder, None)
-    if not (done.finished and (folder / RECORD).exists()):
+    record: Record | None = find_json(folder / RECORD) if done.finished else None  # type: ignore[assignment]
+    if record is None:
         return paths, None
-    record: Record = read_json(folder / RECORD)  # type: ignore[assignment]
     same = (record["mark"], record["rows"], record["source"], record["role"])
     return paths, record if same == (done.mark, done.rows, item["source"], item["role"]) else None
 

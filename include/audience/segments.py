@@ -23,7 +23,8 @@ import pyarrow.parquet as pq
 
 from include.audience.profiles import Page
 from include.errors import BadInput
-from include.staging import atomic_write, utc_text
+from include.objects import arrow
+from include.staging import open_whole, utc_text
 
 SEGMENT_ROWS = 20_000
 SEGMENT_BYTES = 16 * 1024 * 1024
@@ -91,8 +92,8 @@ class OpenPages:
             "last": self._finished,
         }
         table = pa.concat_tables(self._tables).replace_schema_metadata({_CHECKPOINT: json.dumps(note).encode()})
-        with atomic_write(_segment(self._folder, done.segments)) as path:
-            pq.write_table(table, path)
+        with open_whole(_segment(self._folder, done.segments)) as sink:
+            pq.write_table(table, sink)
         done.begun_at.add(done.cursor)
         done.segments += 1
         done.rows += self.rows
@@ -103,8 +104,8 @@ class OpenPages:
 def chain(folder: Path, about: str | None) -> tuple[Pass, list[str]]:
     """Follow the segments as far as each goes on where the one before ended; of another ``about``: nothing."""
     done, paths = Pass(), []
-    while not done.finished and (path := _segment(folder, done.segments)).exists():
-        note, rows = _look(path)
+    while not done.finished and (found := _look(path := _segment(folder, done.segments))):
+        note, rows = found
         if done.segments == 0 and note["from"] is None and about in (None, note["about"]):
             done.mark, done.started, done.counted = note["pass"], note["started"], note["counted"]
         if (note["pass"], note["from"]) != (done.mark, done.cursor):
@@ -117,10 +118,13 @@ def chain(folder: Path, about: str | None) -> tuple[Pass, list[str]]:
     return done, paths
 
 
-def _look(path: Path) -> tuple[dict[str, Any], int]:
+def _look(path: Path) -> tuple[dict[str, Any], int] | None:
+    """What a segment says of itself, and its rows; None if there is none of that number."""
     try:
-        metadata = pq.read_metadata(path)
+        metadata = pq.read_metadata(str(path), filesystem=arrow(path))
         note: dict[str, Any] = json.loads(metadata.metadata[_CHECKPOINT])
+    except FileNotFoundError:
+        return None
     except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{path}: not a staged segment ({error}). Remove it and clear the pull task.") from error
     return note, int(metadata.num_rows)

@@ -1,22 +1,32 @@
 """The lists that Luigi's Box accepted, newest first: what the live list is, and what it replaced.
 
-``{publisher}/user_sets/{accepted_at}-{sha256}/`` holds the sorted ids and the record of one upload; ``live.json``
-points at the newest. A list enters only after the vendor accepted it, and then always: what the vendor holds is what
-is live, whatever is wrong with it. That a list never replaces one of a later moment is asked before it is sent.
+``{publisher}/user_sets/{accepted_at}-{sha256}/`` holds the sorted ids and the record of one upload; ``live.json``,
+written last, points at the newest and names all that are known. A list enters only after the vendor accepted it, and
+then always: what the vendor holds is what is live, whatever is wrong with it. That a list never replaces one of a later
+moment is asked before it is sent.
 """
 
-import fcntl
 import logging
-import shutil
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from include.errors import BadInput, PipelineError
-from include.staging import MANIFEST, atomic_write, read_json, sha256_file, utc_text, write_json
+from include.staging import (
+    FILE_NAME,
+    MANIFEST,
+    copy_file,
+    find_json,
+    locked,
+    read_json,
+    remove_folder,
+    sha256_file,
+    utc_text,
+    write_json,
+)
 
 IDS = "ids.parquet"
 RECORD = "record.json"
@@ -60,10 +70,11 @@ def load(root: Path, publisher: str, name: str) -> UserSet:
         BadInput: there is none.
     """
     folder = user_sets_folder(root, publisher)
-    if name not in _names(folder):
+    found = _read(folder, name)
+    if found is None:
         known = ", ".join(_names(folder)) or "none"
         raise BadInput(f"publisher {publisher}: no accepted list {name!r}; known, oldest first: {known}")
-    return UserSet(folder / name, name, read_json(folder / name / RECORD))
+    return found
 
 
 def live(root: Path, publisher: str) -> UserSet | None:
@@ -72,33 +83,35 @@ def live(root: Path, publisher: str) -> UserSet | None:
     Raises:
         BadInput: the pointer names a list that is gone.
     """
-    pointer = user_sets_folder(root, publisher) / LIVE
-    return load(root, publisher, read_json(pointer)["name"]) if pointer.exists() else None
+    pointer = find_json(user_sets_folder(root, publisher) / LIVE)
+    return load(root, publisher, pointer["name"]) if pointer else None
 
 
-def previous(root: Path, user_set: UserSet) -> UserSet | None:
+def previous(user_set: UserSet) -> UserSet | None:
     """The last other list that was live before this one; None if there was none, or it was cleared away since.
 
     The same list sent again is no other list.
     """
-    publisher = user_set.folder.parent.parent.relative_to(root).as_posix()
-    earlier = user_set
-    while (name := earlier.record["previous"]) and (user_set.folder.parent / name / RECORD).exists():
-        earlier = load(root, publisher, name)
-        if earlier.record["sha256"] != user_set.record["sha256"]:
-            return earlier
-    return None
+    return next((each for each in _back(user_set) if each.record["sha256"] != user_set.record["sha256"]), None)
 
 
 def last_whole(user_set: UserSet) -> UserSet | None:
     """This list or the last one before it that is no segment; None if there was none."""
-    name: str | None = user_set.name
-    while name and (user_set.folder.parent / name / RECORD).exists():
-        record = read_json(user_set.folder.parent / name / RECORD)
-        if not record["segment"]:
-            return UserSet(user_set.folder.parent / name, name, record)
-        name = record["previous"]
-    return None
+    return next((each for each in _back(user_set) if not each.record["segment"]), None)
+
+
+def _back(user_set: UserSet) -> Iterator[UserSet]:
+    """This list, the one before it, and so on, as far as they are there."""
+    found: UserSet | None = user_set
+    while found:
+        yield found
+        found = _read(found.folder.parent, found.record["previous"] or "")
+
+
+def _read(folder: Path, name: str) -> UserSet | None:
+    """The list of that name, None if there is none."""
+    record = find_json(folder / name / RECORD) if re.fullmatch(FILE_NAME, name) else None
+    return UserSet(folder / name, name, record) if record else None
 
 
 def refuse_if_older(live: UserSet | None, as_of: datetime | str) -> None:
@@ -148,7 +161,8 @@ def accept(
     folder = user_sets_folder(root, publisher)
     with locked(folder, ".lock"):
         current = live(root, publisher)
-        user_set = _find(root, publisher, manifest["sha256"], utc_text(sent_at))
+        names = _names(folder)
+        user_set = _find(folder, names, manifest["sha256"], utc_text(sent_at))
         if user_set is None:
             record = {
                 **{key: manifest[key] for key in ("rows", "bytes", "sha256", "as_of", "shapes")},
@@ -160,10 +174,14 @@ def accept(
                 "answer": answer,
             }
             user_set = _store(folder, run, manifest["accepted"], record)
-        if current is None or user_set.name > current.name:  # names begin with the moment of acceptance
+        newest = user_set
+        if current and user_set.name <= current.name:  # names begin with the moment of acceptance
+            newest = current
+        else:
             _warn_if_older(current, user_set)
-            write_json(folder / LIVE, user_set.record)
-        _prune(folder)
+        kept = _kept(folder, sorted({*names, user_set.name}))
+        write_json(folder / LIVE, {**newest.record, "known": kept})
+        _remove_before(folder, kept[0])
     return user_set
 
 
@@ -182,51 +200,48 @@ def _warn_if_older(current: UserSet | None, user_set: UserSet) -> None:
 
 
 def _store(folder: Path, run: Path, entry: dict[str, Any], record: dict[str, Any]) -> UserSet:
-    """Write the folder of a list under a temporary name, then rename it."""
+    """Write the folder of a list, its record last."""
     moment = datetime.fromisoformat(record["accepted_at"])
     name = f"{moment:%Y%m%dT%H%M%S.%fZ}-{record['sha256'][:12]}"
     record |= {"name": name, "ids": {**entry, "name": IDS}}
-    temporary = folder / f".{name}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    with atomic_write(temporary / IDS) as copy:
-        shutil.copyfile(run / entry["name"], copy)
-    if sha256_file(temporary / IDS) != entry["sha256"]:
-        shutil.rmtree(temporary)
+    copy_file(run / entry["name"], folder / name / IDS)
+    if sha256_file(folder / name / IDS) != entry["sha256"]:
+        remove_folder(folder / name)
         raise BadInput(
             f"{run / entry['name']}: not the file that the manifest promises, although the vendor accepted its chunks. "
             "The live list is not recorded. Clear the build of this run and upload again."
         )
-    write_json(temporary / RECORD, record)
-    temporary.rename(folder / name)
+    write_json(folder / name / RECORD, record)
     return UserSet(folder / name, name, record)
 
 
-def _find(root: Path, publisher: str, sha256: str, sent_at: str) -> UserSet | None:
-    for name in reversed(_names(user_sets_folder(root, publisher))):
-        user_set = load(root, publisher, name)
-        if (user_set.record["sha256"], user_set.record["sent_at"]) == (sha256, sent_at):
+def _find(folder: Path, names: list[str], sha256: str, sent_at: str) -> UserSet | None:
+    for name in reversed(names):
+        user_set = _read(folder, name)
+        if user_set and (user_set.record["sha256"], user_set.record["sent_at"]) == (sha256, sent_at):
             return user_set
     return None
 
 
 def _names(folder: Path) -> list[str]:
     """Names of the lists, oldest first."""
-    return sorted(path.parent.name for path in folder.glob(f"[!.]*/{RECORD}"))
+    record = find_json(folder / LIVE)
+    if record is None:
+        return []
+    if "known" not in record:  # of an earlier version
+        return sorted(each.name for each in _back(UserSet(folder / record["name"], record["name"], record)))
+    return list(record["known"])
 
 
-def _prune(folder: Path) -> None:
-    """Keep the newest lists; if they all are segments, from the last whole list on."""
-    names = _names(folder)
-    whole = [place for place, name in enumerate(names) if not read_json(folder / name / RECORD)["segment"]]
-    for name in names[: min([max(0, len(names) - KEPT), *whole[-1:]])]:
-        shutil.rmtree(folder / name)
+def _kept(folder: Path, names: list[str]) -> list[str]:
+    """The newest lists; if they all are segments, from the last whole list on."""
+    found = [user_set for name in names if (user_set := _read(folder, name))]
+    whole = [place for place, user_set in enumerate(found) if not user_set.record["segment"]]
+    return [user_set.name for user_set in found[min([max(0, len(found) - KEPT), *whole[-1:]]) :]]
 
 
-@contextmanager
-def locked(folder: Path, name: str) -> Iterator[None]:
-    """One process at a time, on this machine."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / name).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def _remove_before(folder: Path, oldest: str) -> None:
+    """Remove the folders of older lists."""
+    for path in folder.iterdir():
+        if re.fullmatch(r"\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{12}", path.name) and path.name < oldest:
+            remove_folder(path)

@@ -8,6 +8,7 @@ python -m include.transactions account  --publisher SHOP --as other|same --why "
 python -m include.transactions rename   --from OLD --to NEW --why "…"
 python -m include.transactions accept   --publisher SHOP --why "…"
 python -m include.transactions forget   --publisher SHOP --weeks N
+python -m include.transactions move     --from PATH/ledger.sqlite --database postgresql://user@host/name
 """
 
 import argparse
@@ -19,18 +20,22 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from include.errors import ConfigError, PipelineError
 from include.ledger import FILE, Ledger, Unusable, postgres_ledger, sqlite_ledger
-from include.ledger.tables import book_text, files_table, history_table
+from include.ledger.entries import LEDGER_CONNECTION
+from include.ledger.move import move
+from include.ledger.tables import book_text, files_table, history_table, moved_table
+from include.objects import ObjectPath
 from include.publishers.config import load_publisher
 from include.staging import staging_root
 
 ROOMS = ("transactions", "interactions")
-LEDGER_CONNECTION = "LEDGER_CONNECTION"
 SPARE_WEEKS = 4
 """How much longer than the build accepts them sessions are remembered, at least."""
+_DATABASE = "ledger in Postgres: postgresql://user@host/name; the password from PGPASSWORD or ~/.pgpass"
 _DRIVERS = ("psycopg", "psycopg2")
 
 
@@ -38,16 +43,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 1 if it could not be done."""
     options = _parser().parse_args(arguments)
     try:
-        book = f"{options.publisher}/{options.room}"
-        ledger = _ledger(options.database, new=options.run is _accept)
-        if options.run is not _accept:
-            _check_book(ledger, book, options)
-        text = options.run(ledger, book, options)
+        text = _move(options) if options.command == "move" else _about_a_book(options)
     except _for_people() as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1
     print(text)  # noqa: T201
     return 0
+
+
+def _about_a_book(options: argparse.Namespace) -> str:
+    book = f"{options.publisher}/{options.room}"
+    ledger = _ledger(options.database, new=options.run is _accept)
+    if options.run is not _accept:
+        _check_book(ledger, book, options)
+    text: str = options.run(ledger, book, options)
+    return text
+
+
+def _move(options: argparse.Namespace) -> str:
+    moved = move(options.file, partial(_driver().connect, options.database), options.who)
+    return (
+        f"{moved_table(moved)}\nThe ledger is in Postgres now. Set {LEDGER_CONNECTION} on every worker before anything "
+        f"is sent. {options.file} is a backup from now on; by it nothing is sent any more."
+    )
 
 
 def _show(ledger: Ledger, book: str, options: argparse.Namespace) -> str:
@@ -114,7 +132,9 @@ def _forget(ledger: Ledger, book: str, options: argparse.Namespace) -> str:
         )
     before = (datetime.now(UTC) - timedelta(weeks=options.weeks)).date()
     forgotten = ledger.forget(book, before)
-    return f"{book}: {forgotten:,} units whose last purchase was before {before} are forgotten. Files and months stay."
+    return (
+        f"{book}: {forgotten:,} sessions whose last purchase was before {before} are forgotten. Files and months stay."
+    )
 
 
 def _check_book(ledger: Ledger, book: str, options: argparse.Namespace) -> None:
@@ -133,6 +153,11 @@ def _ledger(database: str | None, *, new: bool) -> Ledger:
     if os.environ.get(LEDGER_CONNECTION):
         raise ConfigError(
             f"{LEDGER_CONNECTION} is set, so the ledger is in Postgres; say where: --database postgresql://user@host/name"
+        )
+    if isinstance(staging_root(), ObjectPath):
+        raise ConfigError(
+            "STAGING_URI names an object store, so the ledger is in Postgres; say where: --database "
+            "postgresql://user@host/name"
         )
     path = staging_root() / FILE
     if not path.exists() and not new:
@@ -199,6 +224,11 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--who", default=_user(), help="who says so; kept in the ledger (default: %(default)s)")
     forget = _command(commands, "forget", _forget, "make it smaller: forget sessions too old to be accepted again")
     forget.add_argument("--weeks", required=True, type=int, metavar="N", help="those whose last purchase is older")
+    what = "move the whole ledger, with all its books, from a SQLite file into an empty Postgres"
+    moving = commands.add_parser("move", help=what, description=f"{what[0].upper()}{what[1:]}.")
+    moving.add_argument("--from", dest="file", required=True, type=Path, metavar="FILE", help="…/ledger.sqlite")
+    moving.add_argument("--database", required=True, metavar="URL", help=_DATABASE)
+    moving.add_argument("--who", default=_user(), help="who moves it, for those who wait (default: %(default)s)")
     return parser
 
 
@@ -213,11 +243,7 @@ def _command(
     command.set_defaults(run=run, asked=publisher)
     command.add_argument(f"--{publisher}", dest="publisher", required=True, help="name of the publisher in the ledger")
     command.add_argument("--room", choices=ROOMS, default="transactions", help="which book (default: %(default)s)")
-    command.add_argument(
-        "--database",
-        metavar="URL",
-        help="ledger in Postgres: postgresql://user@host/name; the password from PGPASSWORD or ~/.pgpass",
-    )
+    command.add_argument("--database", metavar="URL", help=_DATABASE)
     return command
 
 

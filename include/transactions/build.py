@@ -12,7 +12,6 @@ never shrinks as time goes by) and, in a run with a window, ``session_without_ti
 """
 
 import logging
-import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -31,7 +30,7 @@ from include.files import LinesFiles
 from include.lines import lines_of, text_bytes
 from include.publishers.senders import TRANSACTION_COLUMNS, Transactions
 from include.raw import Raw, read_raw
-from include.staging import MANIFEST, utc_text, write_json
+from include.staging import MANIFEST, remove_folder, utc_text, write_json
 from include.transactions.index import IndexFiles
 from include.transactions.rows import refused_rows, sorted_rows
 from include.transactions.sessions import Giants, Rows, Sessions, whole_sessions
@@ -48,7 +47,7 @@ def build_transactions(
     run: Path,
     settings: Transactions,
     window: Mapping[str, str] | None = None,
-    parts: int | None = None,
+    parts: int = 1,
     now: datetime | None = None,
 ) -> dict[str, Any]:
     """Build the files, their indexes, ``rejects.parquet`` and, last, ``manifest.json`` from ``run/raw``.
@@ -57,7 +56,7 @@ def build_transactions(
         run: the folder of the run.
         settings: rules, format, file size, time zone and limits of the publisher.
         window: the run's own, ``start`` and ``end`` in ISO-8601; None: all sessions that came belong to the run.
-        parts: how many parts were pulled, if known.
+        parts: how many parts were pulled.
         now: what old and future are measured from; by default, the clock.
 
     Returns:
@@ -128,7 +127,7 @@ def _built(engine: duckdb.DuckDBPyConnection, raw: Raw, job: _Job) -> _Built:
     """Write everything but the manifest."""
     run, settings = job.run, job.settings
     for folder in ("chunks", "index", "rest"):
-        shutil.rmtree(run / folder, ignore_errors=True)
+        remove_folder(run / folder)
     with ExitStack() as open_files:
         files = open_files.enter_context(LinesFiles(run / "chunks", "transactions", settings.format))
         index = open_files.enter_context(IndexFiles(run / "index", "transactions"))

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,6 +25,7 @@ class ChangedSessions:
 
     def __init__(self, run: Path) -> None:
         self._run = run
+        self._files = ExitStack()
         self._writer: pq.ParquetWriter | None = None
 
     def __enter__(self) -> Self:
@@ -31,8 +33,7 @@ class ChangedSessions:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._writer:
-            self._writer.close()
+        self._files.close()  # whatever happened: what is listed has changed
 
     def add(self, chunk: dict[str, Any], index: pa.Table, changed: pa.BooleanArray) -> None:
         """Add those sessions of a file; their ids are read from the file, where the index says they lie."""
@@ -46,7 +47,9 @@ class ChangedSessions:
             self._open().write_table(pa.table(batch, schema=_SCHEMA))
 
     def _open(self) -> pq.ParquetWriter:
-        self._writer = self._writer or pq.ParquetWriter(self._run / CHANGED, _SCHEMA)
+        if not self._writer:
+            sink = self._files.enter_context((self._run / CHANGED).open("wb"))
+            self._writer = self._files.enter_context(pq.ParquetWriter(sink, _SCHEMA))
         return self._writer
 
 

@@ -50,19 +50,21 @@ class IndexFile:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._sink = path.open("wb")
         self._writer = pq.ParquetWriter(
-            path, INDEX, compression="none", use_dictionary=False, write_statistics=False, store_schema=False
+            self._sink, INDEX, compression="none", use_dictionary=False, write_statistics=False, store_schema=False
         )
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
+        self._writer.close()
+        self._sink.__exit__(kind, error, at)
 
     def close(self) -> None:
         """End the file."""
-        self._writer.close()
+        self.__exit__(None, None, None)
 
     def write(self, units: pa.Table) -> None:
         """Append units, in the order in which they lie in the file."""
@@ -82,7 +84,8 @@ class IndexFiles:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.cut()
+        if self._open:
+            self._open.__exit__(kind, error, at)
 
     def write(self, units: pa.Table) -> None:
         """Append units to the open index, or to a new one after :meth:`cut`."""

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 
 from include.errors import BadInput
 from include.lines import text_bytes
-from include.staging import atomic_write
+from include.objects import arrow
+from include.staging import atomic_write, open_whole
 from include.transactions.index import INDEX, IndexFile
 
 _BLOCK = 1 << 22
@@ -51,10 +52,10 @@ def write_rest(run: Path, chunk: dict[str, Any], keep: pa.BooleanArray, number: 
         raise BadInput(f"{index}: told about {len(keep):,} sessions, but the file has {chunk['sessions']:,}")
     with (
         source.open("rb") as lines,
-        atomic_write(run / entry["name"]) as lines_path,
+        open_whole(run / entry["name"]) as out,
         atomic_write(run / entry["index"]) as index_path,
     ):
-        with lines_path.open("wb", buffering=_BLOCK) as out, IndexFile(index_path) as units:
+        with IndexFile(index_path) as units:
             copied = _Copied(out)
             for batch, kept in _with(index, keep):
                 copied.copy(lines, batch["bytes"].to_numpy(), kept.to_numpy(zero_copy_only=False))
@@ -71,7 +72,7 @@ def write_rest(run: Path, chunk: dict[str, Any], keep: pa.BooleanArray, number: 
 
 def _with(index: Path, keep: pa.BooleanArray) -> Iterator[tuple[pa.RecordBatch, pa.BooleanArray]]:
     done = 0
-    with pq.ParquetFile(index) as file:
+    with pq.ParquetFile(str(index), filesystem=arrow(index)) as file:
         if file.metadata.num_rows != len(keep):
             raise BadInput(f"{index}: {file.metadata.num_rows:,} sessions instead of {len(keep):,}. Clear the build.")
         for batch in file.iter_batches(_UNITS):

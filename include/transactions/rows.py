@@ -22,7 +22,6 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from include.errors import BadInput
 from include.files import steady
@@ -90,7 +89,7 @@ def sorted_rows(
     Raises:
         BadInput: a column that ``keep`` or ``drop`` look at was not staged.
     """
-    columns = _staged(raw.parts[0])
+    columns = _staged(engine, raw.parts[0])
     patterns: dict[str, str] = {}
     query = _of_ours(_SORTED, columns, no_sale=_no_sale(settings, columns, patterns))
     latest = now.replace(tzinfo=None) + timedelta(days=1)
@@ -101,7 +100,7 @@ def sorted_rows(
 def refused_rows(engine: duckdb.DuckDBPyConnection, raw: Raw) -> Iterator[tuple[list[pa.Array], pa.Array, pa.Array]]:
     """Rows that the extraction had refused, sorted: the columns of the rejects, their reasons, and their times."""
     if raw.refused:
-        query = _of_ours(_REFUSED, _staged(raw.refused[0]))
+        query = _of_ours(_REFUSED, _staged(engine, raw.refused[0]))
         for batch in steady(engine.sql(query, params={"files": raw.refused}).to_arrow_reader()):
             *rows, reasons, moments = batch.columns
             yield rows, reasons, moments
@@ -139,9 +138,10 @@ def _missing(values: pa.Array) -> pa.Array:
     return pc.fill_null(pc.equal(pc.binary_length(values), 0), True)
 
 
-def _staged(part: str) -> dict[str, str]:
+def _staged(engine: duckdb.DuckDBPyConnection, part: str) -> dict[str, str]:
     """How to name our columns, and all other staged ones by their names in small letters; SQL."""
-    there = {name.casefold(): _quoted(name) for name in pq.read_schema(part).names}
+    columns = engine.sql("FROM read_parquet(?)", params=[part]).columns
+    there = {name.casefold(): _quoted(name) for name in columns}
     return dict.fromkeys(TRANSACTION_COLUMNS, "NULL::VARCHAR") | there
 
 

@@ -42,7 +42,7 @@ def rejects(run: Path) -> list[tuple[Any, ...]]:
 def test_each_reason_once(tmp_path: Path) -> None:
     bad = [None, "", " a", "a\nb", b"\xff", "x" * 256, "default", "fine"]
     stage(tmp_path, [("fine", None), *((one, "r") for one in bad)])
-    manifest = build_audience(tmp_path, audience(), NOON)
+    manifest = build_audience(tmp_path, audience(), NOON, 1)
     reasons = ["null_id", "empty", "surrounding_blanks", "control_character", "not_utf8", "too_long", "reserved"]
     assert manifest["reasons"] == dict.fromkeys(sorted([*reasons, "duplicate"]), 1)
     assert manifest["books"] == {"extracted": 9, "rejected": 7, "duplicates": 1, "uploaded": 1}
@@ -54,7 +54,7 @@ def test_each_reason_once(tmp_path: Path) -> None:
 def test_the_manifest_says_what_lies_there(tmp_path: Path) -> None:
     ids = ["b", "a", "c", "12", "a@b.cz", "00000000-0000-0000-0000-000000000001"]
     stage(tmp_path, [(one, None) for one in ids])
-    manifest = build_audience(tmp_path, audience(chunk_rows=4, format="csv"), NOON)
+    manifest = build_audience(tmp_path, audience(chunk_rows=4, format="csv"), NOON, 1)
     contents = chunk_bytes(tmp_path)
     assert contents == [b'"00000000-0000-0000-0000-000000000001"\n"12"\n"a"\n"a@b.cz"\n', b'"b"\n"c"\n']
     whole = b"".join(contents)
@@ -95,7 +95,7 @@ def test_the_manifest_says_what_lies_there(tmp_path: Path) -> None:
 
 def test_of_one_id_the_smallest_recipient_stays(tmp_path: Path) -> None:
     stage(tmp_path, [("a", None), ("a", "z"), ("a", "y"), ("b", None), ("b", None), ("c", "")])
-    build_audience(tmp_path, audience(), NOON)
+    build_audience(tmp_path, audience(), NOON, 1)
     accepted = pq.read_table(tmp_path / "accepted.parquet").to_pylist()
     assert [tuple(row.values()) for row in accepted] == [("a", "y"), ("b", None), ("c", "")]
     assert rejects(tmp_path) == [("a", "z", "duplicate"), ("a", None, "duplicate"), ("b", None, "duplicate")]
@@ -104,7 +104,7 @@ def test_of_one_id_the_smallest_recipient_stays(tmp_path: Path) -> None:
 def test_ids_are_sorted_as_bytes(tmp_path: Path) -> None:
     ids = ["é", "z", "e\u0301", "Z", "10", "9", "🍌", "\uffee"]
     stage(tmp_path, [(one, None) for one in ids])
-    build_audience(tmp_path, audience(), NOON)
+    build_audience(tmp_path, audience(), NOON, 1)
     found = [json.loads(line)["auth_user_id"] for line in chunk_bytes(tmp_path)[0].splitlines()]
     assert found == sorted(ids, key=str.encode)
 
@@ -117,7 +117,7 @@ def test_the_same_rows_in_any_order_and_parts_give_the_same_bytes(tmp_path: Path
         chance.shuffle(rows)
         for part in range(parts):
             stage(run, rows[part::parts], part)
-        build_audience(run, audience(chunk_rows=1000), NOON)
+        build_audience(run, audience(chunk_rows=1000), NOON, parts)
         names = ["manifest.json", "accepted.parquet", "rejects.parquet"]
         made.append([(run / name).read_bytes() for name in names] + chunk_bytes(run))
     assert made[0] == made[1]
@@ -125,8 +125,8 @@ def test_the_same_rows_in_any_order_and_parts_give_the_same_bytes(tmp_path: Path
 
 def test_a_rerun_leaves_nothing_of_the_run_before(tmp_path: Path) -> None:
     stage(tmp_path, [(str(number), None) for number in range(10)])
-    build_audience(tmp_path, audience(chunk_rows=2), NOON)
-    manifest = build_audience(tmp_path, audience(chunk_rows=6), NOON)
+    build_audience(tmp_path, audience(chunk_rows=2), NOON, 1)
+    manifest = build_audience(tmp_path, audience(chunk_rows=6), NOON, 1)
     assert len(chunk_bytes(tmp_path)) == len(manifest["chunks"]) == 2
 
 
@@ -141,7 +141,7 @@ def test_a_rerun_leaves_nothing_of_the_run_before(tmp_path: Path) -> None:
 )
 def test_integers_printed_as_floats(tmp_path: Path, ids: list[str], uploaded: list[str]) -> None:
     stage(tmp_path, [(one, None) for one in ids])
-    manifest = build_audience(tmp_path, audience(), NOON)
+    manifest = build_audience(tmp_path, audience(), NOON, 1)
     assert pq.read_table(tmp_path / "accepted.parquet")["auth_user_id"].to_pylist() == uploaded
     assert manifest["reasons"].get("float_printed", 0) == len(ids) - len(uploaded)
 
@@ -149,47 +149,52 @@ def test_integers_printed_as_floats(tmp_path: Path, ids: list[str], uploaded: li
 def test_complete_means_every_part_with_a_record_that_agrees(tmp_path: Path) -> None:
     for part in (0, 1):
         stage(tmp_path, [(f"u{part}", None)], part)
-    assert build_audience(tmp_path, audience(), NOON)["complete"]
-    assert build_audience(tmp_path, audience(), NOON, parts=2)["complete"]
-    assert not build_audience(tmp_path, audience(), NOON, parts=1)["complete"]
-    assert not build_audience(tmp_path, audience(), NOON, parts=3)["complete"]
+    assert build_audience(tmp_path, audience(), NOON, 2)["complete"]
+    assert not build_audience(tmp_path, audience(), NOON, 3)["complete"]
     record = tmp_path / "raw" / "part-00001.json"
     record.write_text(record.read_text().replace('"rows": 1', '"rows": 2'))
-    assert not build_audience(tmp_path, audience(), NOON)["complete"]
+    assert not build_audience(tmp_path, audience(), NOON, 2)["complete"]
     record.unlink()
-    assert not build_audience(tmp_path, audience(), NOON)["complete"]
+    assert not build_audience(tmp_path, audience(), NOON, 2)["complete"]
     stage(tmp_path, [("u1", None)], 1)
     (tmp_path / "raw" / "part-00000.parquet").unlink()
-    assert not build_audience(tmp_path, audience(), NOON)["complete"]
+    assert not build_audience(tmp_path, audience(), NOON, 2)["complete"]
+
+
+def test_parts_of_an_earlier_try_that_was_cut_into_more_are_left_alone(tmp_path: Path) -> None:
+    for part in (0, 1):
+        stage(tmp_path, [(f"u{part}", None)], part)
+    manifest = build_audience(tmp_path, audience(), NOON, 1)
+    assert (manifest["complete"], manifest["rows"]) == (True, 1)
 
 
 def test_no_rows_make_an_empty_list(tmp_path: Path) -> None:
     stage(tmp_path, [])
-    manifest = build_audience(tmp_path, audience(), NOON)
+    manifest = build_audience(tmp_path, audience(), NOON, 1)
     assert (manifest["rows"], manifest["chunks"], manifest["complete"]) == (0, [], True)
 
 
 def test_nothing_staged_and_damaged_parts_are_errors_that_leave_no_manifest(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="the extraction did not finish"):
-        build_audience(tmp_path, audience(), NOON)
+        build_audience(tmp_path, audience(), NOON, 1)
     stage(tmp_path, [("a", None)])
-    build_audience(tmp_path, audience(), NOON)
+    build_audience(tmp_path, audience(), NOON, 1)
     (tmp_path / "raw" / "part-00000.parquet").write_bytes(b"PAR1PAR1")
     with pytest.raises(BadInput, match="not a whole Parquet file"):
-        build_audience(tmp_path, audience(), NOON)
+        build_audience(tmp_path, audience(), NOON, 1)
     assert not (tmp_path / "manifest.json").exists()
 
 
 def test_a_moment_without_a_zone_is_refused(tmp_path: Path) -> None:
     stage(tmp_path, [("a", None)])
     with pytest.raises(BadInput, match="carries no time zone"):
-        build_audience(tmp_path, audience(), NOON.replace(tzinfo=None))
+        build_audience(tmp_path, audience(), NOON.replace(tzinfo=None), 1)
 
 
 def test_files_larger_than_a_row_group(tmp_path: Path) -> None:
     count = 300_000
     stage(tmp_path, [(number // 2, None) for number in range(2 * count)])
-    manifest = build_audience(tmp_path, audience(chunk_rows=100_000), NOON)
+    manifest = build_audience(tmp_path, audience(chunk_rows=100_000), NOON, 1)
     assert manifest["books"] == {"extracted": 600_000, "rejected": 0, "duplicates": 300_000, "uploaded": 300_000}
     assert [chunk["rows"] for chunk in manifest["chunks"]] == [100_000] * 3
     written = [json.loads(line)["auth_user_id"] for line in b"".join(chunk_bytes(tmp_path)).splitlines()]
@@ -221,7 +226,7 @@ def test_the_books_balance_and_lines_parse_back(
     run = tmp_path_factory.mktemp("run")
     for part in range(parts):
         stage(run, rows[part::parts], part)
-    manifest = build_audience(run, audience(chunk_rows=chunk_rows, format=kind, max_id_bytes=5), NOON)
+    manifest = build_audience(run, audience(chunk_rows=chunk_rows, format=kind, max_id_bytes=5), NOON, parts)
 
     staged = Counter(
         row

@@ -28,11 +28,11 @@ def stage(run: Path, rows: list[tuple[Any, ...]], settings: Transactions, part: 
 
 
 def build(run: Path, *rows: tuple[Any, ...], names: tuple[str, ...] = (), **values: Any) -> dict[str, Any]:
-    """Stage rows of the columns named and build; ``window`` and ``now`` are the run's, others settings."""
-    window, now = values.pop("window", None), values.pop("now", NOW)
+    """Stage rows of the columns named and build; ``window``, ``now`` and ``parts`` are the run's, others settings."""
+    window, now, parts = values.pop("window", None), values.pop("now", NOW), values.pop("parts", 1)
     settings = rules(**values)
     stage(run, list(rows), settings, 0, *names)
-    return build_transactions(run, settings, window, now=now)
+    return build_transactions(run, settings, window, parts, now)
 
 
 def contents(run: Path) -> list[bytes]:

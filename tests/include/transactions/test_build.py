@@ -193,7 +193,7 @@ def test_the_same_rows_in_any_order_and_parts_give_the_same_bytes(tmp_path: Path
         chance.shuffle(rows)
         for part in range(1, parts):
             stage(run, rows[part::parts], rules(), part)
-        build(run, *rows[0::parts], max_file_bytes=100_000)
+        build(run, *rows[0::parts], parts=parts, max_file_bytes=100_000)
         made.append([(run / name).read_bytes() for name in ("manifest.json", "rejects.parquet")] + contents(run))
         made[-1] += [path.read_bytes() for path in sorted((run / "index").iterdir())]
     assert made[0] == made[1]
@@ -241,7 +241,7 @@ def test_the_books_balance_and_lines_parse_back(
     run = tmp_path_factory.mktemp("run")
     for part in range(1, parts):
         stage(run, rows[part::parts], rules(), part)
-    manifest = build(run, *rows[0::parts], format=kind, max_file_bytes=1000, max_id_bytes=3)
+    manifest = build(run, *rows[0::parts], parts=parts, format=kind, max_file_bytes=1000, max_id_bytes=3)
     books = manifest["books"]
     assert books["extracted"] == len(rows) == books["rejected"] + books["duplicates"] + books["uploaded"]
 
