@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from hashlib import md5
 from itertools import chain, islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from secrets import token_hex
 from typing import Any, NamedTuple
 
 import duckdb
@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 
 from include.deliveries.confirmed import load_known
 from include.deliveries.part import CHANGES, COMPARED, REPEATED, Part, copy, engine, load_listed
-from include.staging import atomic_write, read_json, write_json
+from include.objects import arrow
+from include.staging import atomic_write, find_json, open_whole, scratch, write_json
 
 SHARED = "recipient_repeated"
 """Reason: another customer of the list has the same recipient, and counts."""
@@ -41,7 +42,7 @@ class Change(NamedTuple):
     fields: dict[str, str]
 
 
-def compare(part: Part, wanted: Iterable[Wanted], instead: Wanted | None = None) -> dict[str, int]:
+def compare(part: Part, wanted: Iterable[Wanted], instead: Wanted | None = None) -> dict[str, Any]:
     """Find what is to be sent, once; a retry gets what the first try found.
 
     Args:
@@ -51,12 +52,12 @@ def compare(part: Part, wanted: Iterable[Wanted], instead: Wanted | None = None)
 
     Returns:
         ``changes`` (rows of ``changes``), ``recipients`` = ``changed`` + ``unchanged`` + ``kept`` + ``repeated``, and
-        ``left``.
+        ``left``; and ``id``, of the comparison.
     """
-    if (part.folder / COMPARED).exists():
-        return dict(read_json(part.folder / COMPARED))
-    with engine(part) as database, TemporaryDirectory(prefix=".work-", dir=part.folder) as work:
-        path = Path(work) / "wanted.parquet"
+    if found := find_json(part.folder / COMPARED):
+        return found
+    with engine(part) as database, scratch(part.folder) as work:
+        path = work / "wanted.parquet"
         _write_wanted(path, wanted)
         database.read_parquet(str(path), file_row_number=True).create_view("wanted")
         load_listed(database, part)
@@ -66,23 +67,24 @@ def compare(part: Part, wanted: Iterable[Wanted], instead: Wanted | None = None)
         _write_changes(part.folder / CHANGES, chain(_changed(database, path), _left(database, instead)))
         with atomic_write(part.folder / REPEATED) as temporary:
             copy(database, f"SELECT recipient, '{SHARED}' AS reason FROM repeated ORDER BY ALL", temporary)
-        figures = _figures(database)
+        figures = {**_figures(database), "id": token_hex(4)}
     write_json(part.folder / COMPARED, figures)
     return figures
 
 
 def changes(part: Part, start: int = 0, end: int | None = None) -> Iterator[Change]:
     """The changes from row ``start`` to before row ``end``, in order; memory holds some thousands of them."""
-    file = pq.ParquetFile(part.folder / CHANGES)
-    first = 0
-    for group in range(file.num_row_groups):
-        rows = file.metadata.row_group(group).num_rows
-        if first + rows > start and (end is None or first < end):
-            for batch in file.iter_batches(batch_size=1_000, row_groups=[group]):
-                for row in batch.to_pylist():
-                    if row["row"] >= start and (end is None or row["row"] < end):
-                        yield Change(row["row"], row["recipient"], row["state"], _fields(row))
-        first += rows
+    path = part.folder / CHANGES
+    with pq.ParquetFile(str(path), filesystem=arrow(path)) as file:
+        first = 0
+        for group in range(file.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            if first + rows > start and (end is None or first < end):
+                for batch in file.iter_batches(batch_size=1_000, row_groups=[group]):
+                    for row in batch.to_pylist():
+                        if row["row"] >= start and (end is None or row["row"] < end):
+                            yield Change(row["row"], row["recipient"], row["state"], _fields(row))
+            first += rows
 
 
 def _fields(row: dict[str, Any]) -> dict[str, str]:
@@ -150,7 +152,7 @@ def _hash(value: str) -> str:
 
 def _write_changes(path: Path, batches: Iterable[pa.RecordBatch]) -> None:
     rows = 0
-    with atomic_write(path) as temporary, pq.ParquetWriter(temporary, _CHANGES, compression="zstd") as writer:
+    with open_whole(path) as file, pq.ParquetWriter(file, _CHANGES, compression="zstd") as writer:
         for batch in batches:
             numbers = pa.array(range(rows, rows + len(batch)), pa.int64())
             writer.write_batch(pa.RecordBatch.from_arrays([numbers, *batch.columns], schema=_CHANGES))

@@ -2,8 +2,9 @@
 
 In ``{publisher}/deliveries/confirmed/{delivery}-{account}/`` a batch notes it for each part in a file of its own,
 ``of-{parts}/part-NNN/{order}~….parquet``, always replaced as a whole, which also holds what was known before. The note
-of the newest batch counts. Before anything is sent, its fields become doubtful (an empty hash), so that whatever dies
-in between, nothing passes for unchanged that may not be. Sending a value again does no harm; leaving one out would.
+of the newest batch counts; which notes there may be follows from the record of the batches that began. Before anything
+is sent, its fields become doubtful (an empty hash), so that whatever dies in between, nothing passes for unchanged that
+may not be. Sending a value again does no harm; leaving one out would.
 """
 
 import time
@@ -11,7 +12,19 @@ from pathlib import Path
 
 import duckdb
 
-from include.deliveries.part import CHANGES, DEFAULT_SET, Part, copy, engine, load_listed, order_of, quoted
+from include.deliveries import claims
+from include.deliveries.part import (
+    CHANGES,
+    DEFAULT_SET,
+    Part,
+    bucket_of,
+    copy,
+    engine,
+    load_listed,
+    notes_name,
+    order_of,
+    quoted,
+)
 from include.staging import atomic_write
 
 
@@ -51,15 +64,21 @@ def doubt(part: Part) -> None:
 def confirm(part: Part, refused: Path) -> None:
     """Remember what was sent, but for the rows of the changes in the Parquet file ``refused``."""
     _note(part, f"CASE WHEN row IN (SELECT row FROM read_parquet('{quoted(refused)}')) THEN '' ELSE md5(value) END")
-    for path in part.bucket.glob("*.parquet"):
-        if order_of(path) < part.order:  # read above, and its batch can send no more
-            path.unlink(missing_ok=True)
+    for name in claims.begun(part.confirmed):
+        if order_of(name) < part.order:  # read above, and its batch can send no more
+            (part.bucket / notes_name(name)).unlink(missing_ok=True)
 
 
 def _files(part: Part) -> list[Path]:
-    """Of all cuts, if there is another one: its parts had other recipients."""
-    others = any(path.parents[1] != part.bucket.parent for path in part.confirmed.glob("of-*/*/*.parquet"))
-    return sorted(part.confirmed.glob("of-*/*/*.parquet") if others else part.bucket.glob("*.parquet"))
+    """Of all parts, if a batch had another number of them: they had other recipients."""
+    batches = claims.begun(part.confirmed)
+    same = all(batch["parts"] == part.parts for batch in batches.values())
+    paths = (
+        bucket_of(part.confirmed, batch["parts"], number) / notes_name(name)
+        for name, batch in sorted(batches.items())
+        for number in ([part.number] if same else range(batch["parts"]))
+    )
+    return [path for path in paths if path.is_file()]
 
 
 def _note(part: Part, hash_sql: str) -> None:

@@ -1,12 +1,16 @@
 """The ``feed`` delivery: files that a newsletter platform can load, one JSON line a recipient and a compact CSV.
 
 Every recipient of the part has a line; who has no recommendations gets the default set if the delivery wants so,
-else an empty object, and is counted under ``nothing``. Memory stays flat: recipients stream through.
+else an empty object, and is counted under ``nothing``. Memory stays flat: recipients stream through, into a store
+without a copy on a disk, and a file is there whole or not at all.
 """
 
 import csv
+import io
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -17,15 +21,43 @@ import pyarrow as pa
 
 from include.deliveries.rows import PartRows, open_part
 from include.publishers.deliveries import FeedDelivery
-from include.staging import MANIFEST, atomic_write, ref, write_json
+from include.staging import MANIFEST, Ref, open_whole, write_json
 
 CSV_HEADER = ("recipient", "recommendation_type", "rank", "item_id", "url")
 _COLUMNS = ("recommendation_type", "rank", "item_id", "url", "title", "image_link")
 _COUNTED = ("recipients", "personalised", "default", "nothing", "rows")
+_BUFFER_BYTES = 1 << 20
 _encode = msgspec.json.Encoder().encode
 
 Row = tuple[str, int, str | None, str | None, str | None, str | None]
 """Type, rank, item id, url, title, image link."""
+
+
+class _Hashed(io.RawIOBase):
+    """Hashes and counts the bytes that go into a file."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._hash, self._bytes = sha256(), 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._file.write(data)
+        self._hash.update(data)
+        self._bytes += len(data)
+        return len(data)
+
+    def ref(self, path: Path, rows: int) -> Ref:
+        return {"uri": path.as_uri(), "rows": rows, "bytes": self._bytes, "sha256": self._hash.hexdigest()}
+
+
+@contextmanager
+def _published(path: Path) -> Iterator[tuple[_Hashed, IO[bytes]]]:
+    """A file that is hashed while it is written; the hash is complete after the block."""
+    with open_whole(path) as file, _Hashed(file) as hashed, io.BufferedWriter(hashed, _BUFFER_BYTES) as buffered:
+        yield hashed, buffered
 
 
 @dataclass
@@ -70,16 +102,15 @@ def write_feed_part(batch: Path, recon: Path, part: int, out: Path, settings: Fe
     json_lines, table = out / f"part-{part:03d}.jsonl", out / f"part-{part:03d}.csv"
     with (
         open_part(batch, recon, part, settings.recommendation_types) as rows,
-        atomic_write(json_lines) as json_temporary,
-        atomic_write(table) as csv_temporary,
-        json_temporary.open("wb") as lines,
-        csv_temporary.open("w", encoding="utf-8", newline="") as sheet,
+        _published(json_lines) as (json_file, lines),
+        _published(table) as (csv_file, sheet_bytes),
+        io.TextIOWrapper(sheet_bytes, encoding="utf-8", newline="") as sheet,
     ):
         writer = csv.writer(sheet, lineterminator="\n")
         writer.writerow(CSV_HEADER)
         feed = _Feed(lines, writer)
         _write_recipients(feed, rows, settings.use_default_set)
-    files = [ref(json_lines, feed.figures["recipients"]), ref(table, feed.figures["rows"])]
+    files = [json_file.ref(json_lines, feed.figures["recipients"]), csv_file.ref(table, feed.figures["rows"])]
     return {**feed.figures, "files": files}
 
 

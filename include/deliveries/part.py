@@ -5,12 +5,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import duckdb
 
 from include.engine import open_engine
 from include.recommendations import layout
+from include.staging import read_json, scratch
 
 OWN, DEFAULT, CLEARED, DEFAULT_SET = "own", "default", "cleared", "default_set"
 """States: products of one's own, the default set instead, nothing left; and the default set's own profile."""
@@ -43,12 +43,17 @@ class Part:
     @property
     def bucket(self) -> Path:
         """Folder of what was confirmed of this part."""
-        return self.confirmed / f"of-{self.parts}" / f"part-{self.number:03d}"
+        return bucket_of(self.confirmed, self.parts, self.number)
 
     @property
     def notes(self) -> Path:
         """What this batch notes of the part; no other batch writes there."""
-        return self.bucket / f"{self.name}.parquet"
+        return self.bucket / notes_name(self.name)
+
+    @property
+    def sending(self) -> Path:
+        """Where it is noted what of the changes was sent; see :func:`sending_of`."""
+        return sending_of(self.folder)
 
     @property
     def name(self) -> str:
@@ -56,9 +61,33 @@ class Part:
         return f"{self.order}~{sha256(self.batch.encode()).hexdigest()[:12]}"
 
 
-def order_of(path: Path) -> str:
-    """The order in the name of a file; see ``Part.name``."""
-    return path.name.partition("~")[0]
+def order_of(name: str) -> str:
+    """The order in the name of a batch; see ``Part.name``."""
+    return name.partition("~")[0]
+
+
+def folder_name(number: int) -> str:
+    """Of the folder of a part."""
+    return f"part-{number:03d}"
+
+
+def bucket_of(confirmed: Path, parts: int, number: int) -> Path:
+    """Folder of what was confirmed of a part, of so many."""
+    return confirmed / f"of-{parts}" / folder_name(number)
+
+
+def notes_name(batch: str) -> str:
+    """The file of a batch in the folder of what was confirmed of a part."""
+    return f"{batch}.parquet"
+
+
+def sending_of(folder: Path) -> Path:
+    """Where it is noted what of a part's changes was sent: of each comparison apart, for rows mean nothing beyond it.
+
+    Raises:
+        BadInput: nothing was compared.
+    """
+    return folder / f"sending-{read_json(folder / COMPARED)['id']}"
 
 
 def quoted(path: Path) -> str:
@@ -68,11 +97,8 @@ def quoted(path: Path) -> str:
 
 @contextmanager
 def engine(part: Part) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database that spills into the part's folder."""
-    with (
-        TemporaryDirectory(prefix=".engine-", dir=part.folder) as work,
-        open_engine(Path(work) / "engine") as database,
-    ):
+    """A database that spills near the part's folder."""
+    with scratch(part.folder) as work, open_engine(work / "engine", data=part.folder) as database:
         yield database
 
 
@@ -84,8 +110,7 @@ def copy(database: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
 def load_listed(database: duckdb.DuckDBPyConnection, part: Part) -> None:
     """Table ``listed``: each recipient of the whole list, with the customer who counts, the first by id."""
     database.execute(
-        f"""
-        CREATE TABLE listed AS SELECT recipient, min(auth_user_id) AS owner
-        FROM read_parquet('{quoted(part.recon / layout.RECIPIENTS)}/*.parquet') GROUP BY recipient
-        """
+        "CREATE TABLE listed AS SELECT recipient, min(auth_user_id) AS owner FROM read_parquet($files) "
+        "GROUP BY recipient",
+        {"files": [str(part.recon / layout.RECIPIENTS / layout.part_name(number)) for number in range(part.parts)]},
     )

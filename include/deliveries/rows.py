@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import duckdb
 import numpy as np
@@ -18,7 +17,9 @@ import pyarrow.parquet as pq
 
 from include.engine import open_engine
 from include.errors import BadInput
+from include.objects import arrow
 from include.recommendations import layout
+from include.staging import scratch
 
 SCHEMA = pa.schema(
     [
@@ -106,9 +107,9 @@ def open_part(batch: Path, recon: Path, part: int, types: list[str] | None) -> I
         "everybody": recon / layout.RECIPIENTS / layout.part_name(part),
     }
     for path in files.values():
-        if not path.exists():
+        if not path.is_file():
             raise BadInput(f"{path}: not there; the step that writes it did not finish. Clear the steps before.")
-    with TemporaryDirectory(prefix=".work-", dir=recon) as work, open_engine(Path(work) / "engine") as database:
+    with scratch(recon) as work, open_engine(work / "engine", data=batch) as database:
         everything = database.read_parquet(str(files["own"]), file_row_number=True)
         wanted = duckdb.ConstantExpression(True)
         if types is not None:
@@ -119,8 +120,9 @@ def open_part(batch: Path, recon: Path, part: int, types: list[str] | None) -> I
 
 
 def _default_set(batch: Path, types: list[str] | None) -> pa.Table:
-    path = batch / layout.DEFAULT_SET
-    rows = pq.read_table(path).select(SCHEMA.names[len(RECIPIENT) :]) if path.exists() else _NO_PRODUCTS
+    path, rows = batch / layout.DEFAULT_SET, _NO_PRODUCTS
+    if path.is_file():
+        rows = pq.read_table(str(path), filesystem=arrow(path)).select(SCHEMA.names[len(RECIPIENT) :])
     return rows if types is None else rows.filter(pc.is_in(rows["recommendation_type"], pa.array(types, pa.string())))
 
 

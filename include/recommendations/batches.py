@@ -1,17 +1,22 @@
 """Where batches lie, which one was accepted last, and when old ones go."""
 
 import shutil
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from include.objects import ObjectPath
+from include.recommendations import index
 from include.recommendations.freshness import Freshness
 from include.recommendations.layout import ACCEPTED, FETCH, FRESHNESS, list_folder
-from include.staging import MANIFEST, read_json, utc_text, write_json
+from include.staging import MANIFEST, find_json, read_json, remove_folder, utc_text, write_json
 
 KEPT = 10
 """How many batches stay: the newest, and always the one accepted last."""
 LATEST = "latest.json"
+LEFT_OVER_AFTER = 6 * 3600
+"""Seconds since a work folder was last written to."""
 
 
 def batches_folder(root: Path, publisher: str) -> Path:
@@ -26,8 +31,7 @@ def batch_folder(root: Path, publisher: str, sha256: str) -> Path:
 
 def latest(root: Path, publisher: str) -> dict[str, Any] | None:
     """The record of the batch accepted last: sha256, uri, user_set, verdict, times and figures; None if none was."""
-    pointer = batches_folder(root, publisher) / LATEST
-    return read_json(pointer) if pointer.exists() else None
+    return find_json(batches_folder(root, publisher) / LATEST)
 
 
 def accept(root: Path, publisher: str, batch: Path, user_set_name: str, freshness: Freshness, run: str = "") -> None:
@@ -39,13 +43,9 @@ def accept(root: Path, publisher: str, batch: Path, user_set_name: str, freshnes
     now = latest(root, publisher)
     if now and (now["sha256"], now["user_set"]) == (manifest["sha256"], user_set_name):
         return
-    fetch = read_json(batch / FETCH) if (batch / FETCH).exists() else {}
+    fetch = find_json(batch / FETCH) or {}
     headers = fetch.get("headers", {})
     accepted_at = utc_text(datetime.now(UTC))
-    note = list_folder(batch, user_set_name) / ACCEPTED
-    if not note.exists():
-        fetched_at = fetch.get("finished_at", accepted_at)
-        write_json(note, {"user_set": user_set_name, "run": run, "fetched_at": fetched_at})
     record = {
         "sha256": manifest["sha256"],
         "uri": batch.as_uri(),
@@ -62,31 +62,50 @@ def accept(root: Path, publisher: str, batch: Path, user_set_name: str, freshnes
         "users": manifest["users"],
         "bytes": manifest["bytes"],
     }
+    note = list_folder(batch, user_set_name) / ACCEPTED
+    with index.changing(batch.parent) as known:
+        if not note.exists():  # of two runs, the first took it
+            fetched_at = fetch.get("finished_at", accepted_at)
+            write_json(note, {"user_set": user_set_name, "run": run, "fetched_at": fetched_at})
+        lists = index.enter(known, batch.name)["lists"]
+        lists += [user_set_name] if user_set_name not in lists else []
     write_json(batch.parent / LATEST, record)
     prune(root, publisher)
 
 
 def judged_stale(root: Path, publisher: str, user_set_name: str) -> list[str]:
     """The sha256 of the batches that were fetched for that user set and judged stale."""
-    verdicts = [read_json(path) for path in sorted(batches_folder(root, publisher).glob(f"*/{FRESHNESS}"))]
+    folder = batches_folder(root, publisher)
+    verdicts = [find_json(folder / name / FRESHNESS) for name in sorted(index.entries(folder))]
     return [
         verdict["evidence"]["sha256"]
         for verdict in verdicts
-        if verdict["verdict"] == "stale" and verdict["evidence"]["user_set"] == user_set_name
+        if verdict and verdict["verdict"] == "stale" and verdict["evidence"]["user_set"] == user_set_name
     ]
 
 
 def prune(root: Path, publisher: str) -> list[str]:
-    """Remove all but the newest batches, by the time of their manifest or folder; returns the names removed."""
-    pointed = latest(root, publisher)
-    folders = [path for path in batches_folder(root, publisher).glob("*") if path.is_dir()]
-    folders.sort(key=_age, reverse=True)
-    old = [path for path in folders[KEPT:] if not pointed or path.name != pointed["sha256"]]
-    for path in old:
-        shutil.rmtree(path, ignore_errors=True)
-    return [path.name for path in old]
+    """Remove all but the batches that came last, and what killed tasks left; returns the names of the batches removed.
+
+    The manifest goes first: of a batch that is half removed, none is left to promise anything.
+    """
+    folder = batches_folder(root, publisher)
+    with index.changing(folder) as known:
+        pointed = latest(root, publisher)
+        newest_first = sorted(known, key=lambda name: known[name]["fetched_at"], reverse=True)
+        old = [name for name in newest_first[KEPT:] if not pointed or name != pointed["sha256"]]
+        for name in old:
+            (folder / name / MANIFEST).unlink(missing_ok=True)
+            remove_folder(folder / name)
+            del known[name]
+    _sweep(folder)
+    return old
 
 
-def _age(folder: Path) -> float:
-    manifest = folder / MANIFEST
-    return (manifest if manifest.exists() else folder).stat().st_mtime
+def _sweep(folder: Path) -> None:
+    """Remove local work folders, but not what somebody may be at work on."""
+    if isinstance(folder, ObjectPath):
+        return
+    for work in folder.glob(".work-*"):
+        if time.time() - work.stat().st_mtime > LEFT_OVER_AFTER:
+            shutil.rmtree(work, ignore_errors=True)

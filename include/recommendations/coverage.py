@@ -6,14 +6,13 @@ counted and never become recipients. Absent users are put into parts by the same
 
 import math
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from include.engine import open_engine
 from include.errors import BooksDoNotBalance, PipelineError
 from include.publishers.batches import Batch, Coverage
-from include.recommendations.layout import COVERAGE, PARTS, RECIPIENTS, list_folder, part_name
-from include.staging import MANIFEST, atomic_write, read_json, write_json
+from include.recommendations.layout import COVERAGE, RECIPIENTS, list_folder, part_name, parts_of
+from include.staging import MANIFEST, atomic_write, read_json, scratch, write_json
 
 if TYPE_CHECKING:
     import duckdb
@@ -50,13 +49,14 @@ def reconcile(
         thresholds = thresholds.model_copy(update={"fail_unexpected_percent": math.inf})
     manifest = read_json(batch / MANIFEST)
     out = list_folder(batch, user_set.name)
-    with TemporaryDirectory(prefix=".work-", dir=batch) as work, open_engine(Path(work) / "engine") as database:
-        _load(database, batch, user_set.ids, len(manifest["parts"]), default_only)
-        _write_recipients(database, out / RECIPIENTS, len(manifest["parts"]))
+    parts = parts_of(batch, manifest)
+    with scratch(batch.parent) as work, open_engine(work / "engine", data=batch) as database:
+        _load(database, parts, user_set.ids, default_only)
+        _write_recipients(database, out / RECIPIENTS, len(parts))
         figures = _users(database) | _problems(manifest, default_only)
         figures["types"] = {}
         if not default_only:
-            figures["types"] = _types(database, batch, figures["personalised"], settings.recommendation_types)
+            figures["types"] = _types(database, parts, figures["personalised"], settings.recommendation_types)
     if figures["uploaded"] != figures["personalised"] + figures["absent"]:
         raise BooksDoNotBalance(f"{out}: users do not add up: {figures}. Nothing is delivered; report this.")
     figures["warnings"] = [] if default_only else _warnings(figures, thresholds, settings.recommendation_types)
@@ -66,11 +66,11 @@ def reconcile(
     return figures
 
 
-def _load(database: "duckdb.DuckDBPyConnection", batch: Path, ids: Path, parts: int, default_only: bool) -> None:
+def _load(database: "duckdb.DuckDBPyConnection", parts: list[str], ids: Path, default_only: bool) -> None:
     """Tables ``present`` (users of the batch) and ``recipients`` (users of the list, with their part)."""
     database.execute(
         "CREATE TABLE present AS SELECT DISTINCT auth_user_id FROM read_parquet($files) WHERE NOT $nobody",
-        {"files": str(batch / PARTS / "*.parquet"), "nobody": default_only},
+        {"files": parts, "nobody": default_only},
     )
     database.execute(
         """
@@ -81,7 +81,7 @@ def _load(database: "duckdb.DuckDBPyConnection", batch: Path, ids: Path, parts: 
                (md5_number_upper(list.auth_user_id) % $parts)::UTINYINT AS part
         FROM read_parquet($ids) AS list LEFT JOIN present USING (auth_user_id)
         """,
-        {"ids": str(ids), "parts": parts},
+        {"ids": str(ids), "parts": len(parts)},
     )
 
 
@@ -110,7 +110,7 @@ def _users(database: "duckdb.DuckDBPyConnection") -> dict[str, Any]:
 
 
 def _types(
-    database: "duckdb.DuckDBPyConnection", batch: Path, personalised: int, expected: dict[str, int]
+    database: "duckdb.DuckDBPyConnection", parts: list[str], personalised: int, expected: dict[str, int]
 ) -> dict[str, dict[str, Any]]:
     """Slots of each type: what it should hold (else the most it holds for anybody), for each personalised recipient."""
     counted = database.execute(
@@ -124,7 +124,7 @@ def _types(
         FROM own LEFT JOIN expected USING (kind) GROUP BY kind
         """,
         {
-            "files": str(batch / PARTS / "*.parquet"),
+            "files": parts,
             "kinds": list(expected),
             "sizes": list(expected.values()),
         },

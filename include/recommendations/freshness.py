@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from include.recommendations.layout import FETCH, FRESHNESS, PARTS, acceptances
-from include.staging import MANIFEST, read_json, write_json
+from include.recommendations import index
+from include.recommendations.layout import ACCEPTED, FETCH, FRESHNESS, list_folder, parts_of
+from include.staging import MANIFEST, find_json, read_json, scratch, write_json
 
 if TYPE_CHECKING:
     from include.audience.user_sets import UserSet
@@ -142,22 +142,30 @@ def _evidence(
     batch: Path, user_set: "UserSet", previous: "UserSet | None", latest: dict[str, Any] | None
 ) -> dict[str, Any]:
     manifest = read_json(batch / MANIFEST)
-    headers = read_json(batch / FETCH).get("headers", {}) if (batch / FETCH).exists() else {}
+    headers = (find_json(batch / FETCH) or {}).get("headers", {})
     return {
         "sha256": manifest["sha256"],
         "user_set": user_set.name,
         "sent_at": user_set.record["sent_at"],
         "latest_sha256": latest["sha256"] if latest else None,
-        "accepted": [read_json(path) for path in acceptances(batch)],
+        "accepted": acceptances(batch),
         "taken_before": False,
         "etag": headers.get("etag"),
         "last_modified": headers.get("last-modified"),
         "updated_at": manifest["updated_at"],
-        **_lists(batch, user_set, previous),
+        **_lists(batch, manifest, user_set, previous),
     }
 
 
-def _lists(batch: Path, user_set: "UserSet", previous: "UserSet | None") -> dict[str, int | None]:
+def acceptances(batch: Path) -> list[dict[str, Any]]:
+    """Of all lists that the batch was accepted for: its name, the run that took it, when it was fetched."""
+    known = index.entries(batch.parent).get(batch.name)
+    return [read_json(list_folder(batch, name) / ACCEPTED) for name in sorted(known["lists"] if known else ())]
+
+
+def _lists(
+    batch: Path, manifest: dict[str, Any], user_set: "UserSet", previous: "UserSet | None"
+) -> dict[str, int | None]:
     """How many users were added to and removed from the list, and how many of them are in the batch."""
     if previous is None or previous.record["sha256"] == user_set.record["sha256"]:
         return dict.fromkeys(("added", "added_present", "removed", "removed_present"))
@@ -175,9 +183,9 @@ def _lists(batch: Path, user_set: "UserSet", previous: "UserSet | None") -> dict
     files = {
         "new": str(user_set.ids),
         "old": str(previous.ids),
-        "batch": str(batch / PARTS / "*.parquet"),
+        "batch": parts_of(batch, manifest),
     }
-    with TemporaryDirectory(prefix=".work-", dir=batch) as work, open_engine(Path(work) / "engine") as database:
+    with scratch(batch.parent) as work, open_engine(work / "engine", data=batch) as database:
         row = database.execute(query, files).fetchone()
     assert row
     return dict(zip(("added", "added_present", "removed", "removed_present"), row, strict=True))

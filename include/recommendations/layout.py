@@ -1,6 +1,7 @@
 """The names of what lies in the folder of a batch; everything that writes or reads there takes them from here."""
 
 from pathlib import Path
+from typing import Any
 
 FETCH = "fetch.json"
 """Where the raw batch came from."""
@@ -31,6 +32,6 @@ def list_folder(batch: Path, user_set_name: str) -> Path:
     return batch / f"for-{user_set_name}"
 
 
-def acceptances(batch: Path) -> list[Path]:
-    """The records of all lists that the batch was accepted for."""
-    return sorted(batch.glob(f"for-*/{ACCEPTED}"))
+def parts_of(batch: Path, manifest: dict[str, Any]) -> list[str]:
+    """The parts that the manifest names, for DuckDB."""
+    return [str(batch / part["name"]) for part in manifest["parts"]]

@@ -4,9 +4,6 @@ The raw file is read by ``stretches``, written by ``spill``; here the layout is 
 sentence, and the books are balanced. A manifest that exists means the parts are whole.
 """
 
-import shutil
-import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -18,45 +15,57 @@ from include.recommendations.layout import DEFAULT_SET, FETCH, PARTS, part_name
 from include.recommendations.rows import Refusal, Unfinished, incomplete, refused
 from include.recommendations.spill import Figures, finish_part
 from include.recommendations.stretches import Job, read
-from include.staging import MANIFEST, read_json, ref, sha256_file, utc_text, write_json
-
-LEFT_OVER_AFTER = 6 * 3600
-"""Seconds since a work folder was last written to."""
+from include.staging import MANIFEST, find_json, local_copy, scratch, sha256_file, utc_text, write_json
 
 
-def parse_batch(batch: Path, settings: Batch, *, processes: int | None = None) -> dict[str, Any]:
+def parse_batch(
+    batch: Path, settings: Batch, *, processes: int | None = None, raw: Path | None = None
+) -> dict[str, Any]:
     """Cut a raw batch into parts of whole users; returns the manifest.
 
     A batch that was parsed before is parsed again only if the settings that shape the parts have changed.
 
-    ``processes``: 1 or 2; by default 2 for a batch of more than 64 MiB. The parts are the same either way.
-    The work folder beside the parts takes about as much disk as the raw batch while it runs.
+    The work folder takes about as much local disk as the raw batch while it runs; of a batch in a store, which is
+    copied, twice as much.
+
+    Args:
+        batch: the folder of the batch.
+        settings: of the publisher.
+        processes: 1 or 2; by default 2 for a batch of more than 64 MiB. The parts are the same either way.
+        raw: a local copy of the raw batch, where one is at hand.
 
     Raises:
         NotReady: the batch is empty or ends before it is whole.
         BadInput: it is foreign, hostile or malformed; byte and reason are said.
     """
-    raw = _raw_file(batch, settings.format)
+    raw = raw or _raw_file(batch, settings.format)
     shape = {"format": raw.suffix[1:], "updated_at_time_zone": settings.updated_at_time_zone}
-    if (batch / MANIFEST).exists():
-        manifest = read_json(batch / MANIFEST)
+    if manifest := find_json(batch / MANIFEST):
         if len(manifest["parts"]) == settings.parts and shape.items() <= manifest.items():
             return manifest
-        (batch / MANIFEST).unlink()
-    _check_length(batch, raw)
-    _sweep(batch)
-    with tempfile.TemporaryDirectory(prefix=".work-", dir=batch) as work:
-        job = Job(str(raw), work, _layout(raw), settings.parts, settings.updated_at_time_zone)
-        try:
-            ignored = read(job, processes)
-        except Unfinished as end:
-            raise incomplete(raw, end.offset, end.reason) from None
-        except Refusal as refusal:
-            raise refused(raw, refusal.offset, refusal.reason) from None
-        parts, default, sha256 = _finish(batch, raw, Path(work), settings.parts)
-    manifest = _manifest(batch, raw, sha256, parts, default) | shape
-    manifest["problems"]["ignored_fields"] = ignored
+        (batch / MANIFEST).unlink(missing_ok=True)
+    with local_copy(raw) as copy, scratch(batch.parent) as work:
+        manifest = _parse(batch, copy, work, settings, processes) | shape
     write_json(batch / MANIFEST, manifest)
+    return manifest
+
+
+def _parse(batch: Path, raw: Path, work: Path, settings: Batch, processes: int | None) -> dict[str, Any]:
+    """Write the parts; gives the manifest. ``raw`` is local, errors name it by its place in the batch."""
+    place, fetch = batch / raw.name, find_json(batch / FETCH) or {}
+    _check_length(fetch, raw)
+    job = Job(str(raw), str(work), _layout(raw, place), settings.parts, settings.updated_at_time_zone)
+    try:
+        ignored = read(job, processes)
+    except Unfinished as end:
+        raise incomplete(place, end.offset, end.reason) from None
+    except Refusal as refusal:
+        raise refused(place, refusal.offset, refusal.reason) from None
+    parts, default, sha256 = _finish(batch, raw, work, settings.parts)
+    if fetch.get("sha256") not in (None, sha256):
+        raise incomplete(place, raw.stat().st_size, f"it is not the file of {FETCH}, whose sha256 is {fetch['sha256']}")
+    manifest = _manifest(place, parts, default) | {"sha256": sha256, "bytes": raw.stat().st_size}
+    manifest["problems"]["ignored_fields"] = ignored
     return manifest
 
 
@@ -68,27 +77,17 @@ def _raw_file(batch: Path, form: str) -> Path:
     raise BadInput(f"{batch}: neither raw.xml nor raw.json is there; the fetch did not finish. Clear the wait task.")
 
 
-def _check_length(batch: Path, raw: Path) -> None:
+def _check_length(fetch: dict[str, Any], raw: Path) -> None:
     """The raw file is as long as the fetch noted and the server announced."""
     size = raw.stat().st_size
     if size == 0:
         raise incomplete(raw, 0, "the file is empty")
-    if not (batch / FETCH).exists():
-        return
-    fetch = read_json(batch / FETCH)
     for key in ("bytes", "content_length"):
         if fetch.get(key) not in (None, size):
             raise incomplete(raw, size, f"{key} of {FETCH} says {fetch[key]} bytes")
 
 
-def _sweep(batch: Path) -> None:
-    """Remove what a killed process left, but not what another one may be at work on."""
-    for folder in batch.glob(".work-*"):
-        if time.time() - folder.stat().st_mtime > LEFT_OVER_AFTER:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _layout(raw: Path) -> str:
+def _layout(raw: Path, place: Path) -> str:
     if raw.suffix == ".xml":
         return "xml"
     with raw.open("rb") as handle:
@@ -97,7 +96,7 @@ def _layout(raw: Path) -> str:
     if not first:
         raise incomplete(raw, len(head), "nothing but blanks")
     if first not in (b"{", b"["):
-        raise refused(raw, len(head) - len(head.lstrip()), "JSON begins with { or [, this does not (an error page?)")
+        raise refused(place, len(head) - len(head.lstrip()), "JSON begins with { or [, this does not (an error page?)")
     return "array" if first == b"[" else "lines"
 
 
@@ -108,13 +107,13 @@ def _finish(batch: Path, raw: Path, work: Path, parts: int) -> tuple[list[Figure
         sha256 = pool.submit(sha256_file, raw)
         figures = list(pool.map(partial(finish_part, work), range(parts + 1), paths))
     if not figures[-1].rows:
-        paths[-1].unlink()
+        paths[-1].unlink(missing_ok=True)
     for path in set((batch / PARTS).glob("part-*.parquet")) - set(paths):  # of other settings
         path.unlink(missing_ok=True)
     return figures[:-1], figures[-1], sha256.result()
 
 
-def _manifest(batch: Path, raw: Path, sha256: str, parts: list[Figures], default: Figures) -> dict[str, Any]:
+def _manifest(raw: Path, parts: list[Figures], default: Figures) -> dict[str, Any]:
     both = [*parts, default]
     books = {
         "users_in_file": sum(part.users_in_file for part in both),
@@ -129,11 +128,9 @@ def _manifest(batch: Path, raw: Path, sha256: str, parts: list[Figures], default
         raise BooksDoNotBalance(f"{raw}: users do not add up: {books}. Report this; the raw file is kept.")
     return {
         "kind": "batch",
-        "sha256": sha256,
-        "bytes": raw.stat().st_size,
         "rows": sum(part.rows for part in parts),
         "users": books["personalised"],
-        "parts": [_part_entry(batch, number, part) for number, part in enumerate(parts)],
+        "parts": [_part_entry(number, part) for number, part in enumerate(parts)],
         "default": _default_entry(default),
         "types": _sum_types(parts),
         "updated_at": _times(parts),
@@ -142,14 +139,13 @@ def _manifest(batch: Path, raw: Path, sha256: str, parts: list[Figures], default
     }
 
 
-def _part_entry(batch: Path, number: int, figures: Figures) -> dict[str, Any]:
-    reference = ref(batch / PARTS / part_name(number), figures.rows)
+def _part_entry(number: int, figures: Figures) -> dict[str, Any]:
     return {
         "name": f"{PARTS}/{part_name(number)}",
         "rows": figures.rows,
         "users": figures.users,
-        "bytes": reference["bytes"],
-        "sha256": reference["sha256"],
+        "bytes": figures.bytes,
+        "sha256": figures.sha256,
     }
 
 

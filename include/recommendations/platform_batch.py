@@ -21,12 +21,13 @@ import pyarrow.parquet as pq
 
 from include.engine import open_engine
 from include.errors import BooksDoNotBalance
+from include.recommendations import index
 from include.recommendations.batches import batch_folder
 from include.recommendations.freshness import Freshness
 from include.recommendations.layout import DIGESTS, FETCH, FRESHNESS, PROBLEMS
 from include.recommendations.platform import Carried, carried
 from include.recommendations.rows import DEFAULT_USER
-from include.staging import MANIFEST, read_json, sha256_file, to_path, write_json
+from include.staging import MANIFEST, move_file, read_json, scratch, sha256_file, to_path, write_json
 
 if TYPE_CHECKING:
     from include.audience.user_sets import UserSet
@@ -89,26 +90,26 @@ def write_batch(
     user_set: "UserSet",
     default: Carried | None,
     record: dict[str, Any],
-) -> Path:
+) -> tuple[Path, Path]:
     """Make the raw batch of what was staged.
 
     Args:
         place: the staging store and the publisher's name.
-        work: a folder of this task alone.
+        work: a local folder of this task alone; of a batch in a store, the raw file stays there.
         staged: Parquet files of :func:`table_of`, in the order they were read: of a profile the last row counts.
         user_set: the accepted list; its recipients are the platform's keys.
         default: of the profile that carries the default set.
         record: for ``fetch.json``; what was counted is added.
 
     Returns:
-        The batch's folder.
+        The batch's folder, and where its raw file is local.
 
     Raises:
         BooksDoNotBalance: profiles do not add up.
     """
     raw = work / "raw.json"
     buckets = user_set.record["rows"] // _BUCKET_USERS + 1
-    with open_engine(work / "engine") as engine:
+    with open_engine(work / "engine", data=place[0]) as engine:
         files: dict[str, Any] = {"staged": staged, "ids": str(user_set.ids)}
         listed, carrying = _write_lines(engine, files, buckets, raw, work / DIGESTS)
         books = _books(engine, staged) | {"not_in_list": 0, "carrying": carrying, "without": listed - carrying}
@@ -122,9 +123,10 @@ def write_batch(
             handle.write(_line(DEFAULT_USER, default.data))
     size, sha256 = raw.stat().st_size, sha256_file(raw)
     folder = batch_folder(*place, sha256)
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in (work / DIGESTS, work / PROBLEMS, raw):
-        path.replace(folder / path.name)
+    index.register(folder)
+    for path in (work / DIGESTS, work / PROBLEMS):
+        move_file(path, folder / path.name)
+    raw = move_file(raw, folder / raw.name)
     default_set = bool(default and default.data)
     problems.update({f"default_{reason}": count for reason, count in (default.problems if default else {}).items()})
     found = {"profiles": books, "problems": dict(problems), "default": default_set}
@@ -132,7 +134,7 @@ def write_batch(
     log.info("profiles read: %s", books)
     if problems:
         log.warning("odd recommendations in profiles, by reason: %s", dict(problems))
-    return folder
+    return folder, raw
 
 
 def _write_lines(
@@ -205,7 +207,7 @@ def choose_sample(user_set: "UserSet", known: Path | None, size: int, work: Path
         ORDER BY before.digest IS NULL, md5(listed.recipient) LIMIT {int(size)}
     """
     files = {"ids": str(user_set.ids), **({"known": str(known)} if known else {})}
-    with open_engine(work) as engine:
+    with open_engine(work, data=user_set.ids) as engine:
         return {key: (seen, digest) for key, seen, digest in engine.execute(query, files).fetchall()}
 
 
@@ -268,7 +270,7 @@ def _compare(batch: Path, known: Path | None, sample: Sample) -> tuple[int, int,
         FROM now LEFT JOIN before ON before.key = now.key
     """
     files = {"now": str(batch / DIGESTS), **({"known": str(known)} if known else {})}
-    with open_engine(batch / ".compare") as engine:
+    with scratch(batch.parent) as work, open_engine(work / "engine", data=batch) as engine:
         engine.register("seen", seen)
         ((carrying, compared, changed),) = engine.execute(query, files).fetchall()
     return carrying, compared, changed

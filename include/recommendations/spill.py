@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from include.recommendations.collector import Collector
 from include.recommendations.rows import SCHEMA, USERS_SCHEMA
-from include.staging import atomic_write
+from include.staging import atomic_write, sha256_file
 
 ROW_GROUP = 65_536
 _FIELDS = {
@@ -36,6 +36,8 @@ class Figures:
     """What a part holds."""
 
     rows: int = 0
+    bytes: int = 0
+    sha256: str = ""
     users: int = 0
     users_in_file: int = 0
     empty: int = 0
@@ -64,10 +66,12 @@ def finish_part(work: Path, part: int, path: Path) -> Figures:
     """Write one part from all stretches; a part without rows is an empty file with the schema."""
     figures = Figures(problems=dict.fromkeys((*_FIELDS, "repeated_products"), 0))
     kept = _first_appearances(_gather(work, "users", part), figures)
-    with atomic_write(path) as temporary, _writer(temporary) as writer:
-        for table in _regroup(_kept_rows(work, part, kept)):
-            _count(table, figures)
-            writer.write_table(table)
+    with atomic_write(path) as temporary:
+        with _writer(temporary) as writer:
+            for table in _regroup(_kept_rows(work, part, kept)):
+                _count(table, figures)
+                writer.write_table(table)
+        figures.bytes, figures.sha256 = temporary.stat().st_size, sha256_file(temporary)
     return figures
 
 

@@ -1,6 +1,7 @@
 """What changed, what is confirmed, who may write, and the books: one delivery's life, batch by batch."""
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 
 from include.deliveries import books, claims, confirmed
 from include.deliveries.changes import SHARED, Change, Wanted, changes, compare
-from include.deliveries.part import CLEARED, DEFAULT_SET, OWN, REJECTS, Part
+from include.deliveries.part import CHANGES, CLEARED, DEFAULT_SET, OWN, REJECTS, Part
 from include.errors import BooksDoNotBalance
+from include.objects import arrow
+from include.staging import sha256_file, write_json
 
 GONE = Wanted("", "", CLEARED, {"a": "null"})
 Listed = dict[str, str]
@@ -26,10 +29,12 @@ class Delivery:
 
     def part(self, batch: str, listed: Listed, number: int = 0, parts: int = 1) -> Part:
         recon = self.root / "recon" / batch
-        (recon / "recipients").mkdir(parents=True, exist_ok=True)
         columns = {"auth_user_id": list(listed), "recipient": list(listed.values())}
         table = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
-        pq.write_table(table, recon / "recipients" / "part-000.parquet")
+        for at in range(parts):  # the first holds the whole list
+            path = recon / "recipients" / f"part-{at:03d}.parquet"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(table[: 0 if at else None], str(path), filesystem=arrow(path))
         folder = self.root / "deliveries" / batch / "d" / f"part-{number:03d}"
         return Part(folder, self.root / "deliveries" / "confirmed" / "d", recon, number, parts, batch, batch)
 
@@ -139,6 +144,7 @@ def test_another_number_of_parts_knows_what_was_confirmed(delivery: Delivery) ->
         books.settle(part, [])
     claims.forget_older(part.confirmed, "2")
     assert {path.name for path in part.confirmed.glob("of-*") if list(path.glob("*/*"))} == {"of-3"}
+    assert list(claims.begun(part.confirmed)) == [part.name]
 
 
 def test_the_default_set_is_no_recipient(delivery: Delivery) -> None:
@@ -177,6 +183,62 @@ def test_the_same_batch_may_begin_again_and_finished_begins_anew(delivery: Deliv
     delivery.deliver("1", [])
     claims.begin(part)
     assert list(part.folder.iterdir()) == []
+
+
+def life(delivery: Delivery) -> list[Any]:
+    """Batches that are refused in part, sent again, overtaken, cut anew and cleared; all that came of it."""
+    people = [own(number, a="x") for number in range(30)]
+    done: list[Any] = [delivery.deliver("1", people, but=["r1"]), delivery.deliver("1", people)]
+    older = delivery.part("2", {one.auth_user_id: one.recipient for one in people})
+    done.append(len(delivery.begin(older, people)))
+    done.append(delivery.deliver("3", people[:20], GONE))
+    with pytest.raises(claims.Overtaken):
+        claims.begin(older)
+    for number in range(2):
+        mine = [one for one in people if _part(one.auth_user_id) == number]
+        part = delivery.part("4", {one.auth_user_id: one.recipient for one in people}, number, 2)
+        done.append(books.settle(part, delivery.send(delivery.begin(part, mine))))
+    claims.forget_older(part.confirmed, "4")
+    done.append(delivery.deliver("5", people)["unchanged"])
+    done.append([sorted(claims.begun(part.confirmed)), delivery.has])
+    refused = delivery.root / "deliveries" / "1" / "d" / "part-000" / REJECTS
+    return [*done, sha256_file(refused), sha256_file(refused.with_name(CHANGES))]
+
+
+def test_the_same_in_an_object_store_that_lists_nothing(
+    tmp_path: Path, s3_staging: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = life(Delivery(tmp_path))
+    monkeypatch.setattr(claims, "remove_folder", lambda _: None)
+    monkeypatch.setattr(type(s3_staging), "glob", None)
+    assert life(Delivery(s3_staging)) == expected
+
+
+def test_batches_that_begin_at_once_on_many_machines(s3_staging: Path) -> None:
+    delivery = Delivery(s3_staging)
+    parts = [delivery.part("1", {}, number, 2) for number in range(2)] + [delivery.part("2", {})]
+    with ThreadPoolExecutor(3) as workers:
+        tries = [workers.submit(claims.begin, part) for part in parts]
+        assert tries[2].exception() is None
+    assert {batch["batch"] for batch in claims.begun(parts[0].confirmed).values()} == {"1", "2"}
+    for part in parts[:2]:
+        with pytest.raises(claims.Overtaken, match="batch 2"):
+            claims.check(part)
+
+
+def test_what_an_earlier_version_noted_counts(delivery: Delivery) -> None:
+    """Each batch that began had a file of its own, and a comparison no id."""
+    people = [own(number, a="x") for number in range(3)]
+    delivery.deliver("2", people)
+    part = delivery.part("2", {})
+    ((name, note),) = claims.begun(part.confirmed).items()
+    (part.confirmed / claims.BEGUN).unlink()
+    write_json(part.confirmed / "begun" / f"{name}.json", dict(note))
+    write_json(part.folder / "compared.json", {"changes": 3})
+    with pytest.raises(claims.Overtaken, match="batch 2"):
+        claims.begin(delivery.part("1", {}))
+    assert list(claims.overtaken_sendings(delivery.part("3", {}))) == []
+    assert figures_of(delivery.deliver("3", people[:2], GONE), "unchanged", "left") == (2, 1)
 
 
 def test_notes_of_an_overtaken_batch_take_nothing_away(delivery: Delivery) -> None:

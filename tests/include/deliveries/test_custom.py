@@ -1,13 +1,14 @@
 """A callable of one's own gets a part, and mistakes name it."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from include.deliveries.custom import run_callable
+from include.deliveries.custom import folder_for, run_callable
 from include.errors import ConfigError, PipelineError
 
 FRAME = pd.DataFrame({"recipient": ["a", "a", "b"], "rank": [1, 2, 1]})
@@ -32,7 +33,7 @@ not_callable = 5
 
 
 @pytest.fixture
-def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     (tmp_path / "my_shop").mkdir()
     (tmp_path / "my_shop" / "deliver.py").write_text(MODULE)
     (tmp_path / "my_shop" / "broken.py").write_text(SOURCE)
@@ -50,6 +51,27 @@ def test_it_says_how_many_rows(dotted: str, context: dict[str, Any]) -> None:
 def test_none_means_all_rows(context: dict[str, Any], tmp_path: Path) -> None:
     assert run_callable("my_shop.deliver:write", FRAME, context) == 3
     assert (tmp_path / "mine.csv").exists()
+
+
+@pytest.mark.parametrize("place", ["staging", "s3_staging"])
+def test_its_files_lie_in_the_folder_of_the_delivery(
+    place: str, context: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
+    out = request.getfixturevalue(place) / "shop" / "deliveries" / "x" / "mine"
+
+    def deliver(name: str) -> None:
+        with folder_for(out) as folder:
+            (folder / "more").mkdir(exist_ok=True)
+            (folder / "more" / f"{name}.txt").write_text(name)
+            run_callable(f"my_shop.deliver:{name}", FRAME, {**context, "out": str(folder)})
+
+    with pytest.raises(KeyError):
+        deliver("fail")
+    deliver("write")
+    deliver("write")
+    assert (out / "mine.csv").read_text() == FRAME.to_csv()
+    assert (out / "more" / "write.txt").read_text() == "write"
+    assert (out / "more" / "fail.txt").exists() == (place == "staging")
 
 
 @pytest.mark.parametrize(

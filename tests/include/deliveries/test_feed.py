@@ -1,6 +1,7 @@
 """The feed holds a line for every recipient, and every text as it came."""
 
 import csv
+import itertools
 import json
 import tempfile
 from pathlib import Path
@@ -11,6 +12,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from include import objects
+from include.deliveries import feed
 from include.deliveries.feed import finish, write_feed_part
 from include.publishers.batches import Coverage
 from include.publishers.deliveries import FeedDelivery
@@ -118,6 +121,52 @@ def test_a_retry_writes_the_same_bytes(tmp_path: Path) -> None:
         "manifest.json",
         *(f"part-{part:03d}.{kind}" for part in range(3) for kind in ("csv", "jsonl")),
     ]
+
+
+LEAST_PART = 5 << 20
+"""Bytes of a part of an upload to S3, at least."""
+
+
+class Stop(Exception):
+    """The delivery dies."""
+
+
+def test_in_an_object_store_the_same_bytes_and_never_a_torn_file(
+    tmp_path: Path, s3_staging: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a delivery that dies has written is seen by nobody; what was there stays until the new file is whole."""
+    users = [User(f"u{n}", {"t": products(12)}) for n in range(3_000)]
+    expected = delivered(tmp_path, users, [f"u{n}" for n in range(4_000)], parts=1)
+    assert expected["files"][0]["bytes"] > LEAST_PART
+    for path in (path for path in (tmp_path / "shop").rglob("*") if path.is_file()):
+        (s3_staging / path.relative_to(tmp_path).as_posix()).write_bytes(path.read_bytes())
+    batch, out = s3_staging / "shop" / "batches" / "x", s3_staging / "out"
+    wanted = FeedDelivery.model_validate({"name": "feed", "kind": "feed"})
+
+    def dying(*_: Any) -> None:
+        raise Stop
+
+    def deliver() -> dict[str, Any]:
+        return write_feed_part(batch, batch / "for-now", 0, out, wanted)
+
+    with monkeypatch.context() as change:
+        change.setattr(objects, "BLOCK_BYTES", LEAST_PART)
+        change.setattr(feed._Feed, "write", _until(feed._Feed.write, 3_500, dying))
+        with pytest.raises(Stop):
+            deliver()
+        assert not out.exists()
+    files = finish(out, [deliver()])["files"]
+    assert [file["sha256"] for file in files] == [file["sha256"] for file in expected["files"]]
+    with monkeypatch.context() as change:
+        change.setattr(feed._Feed, "write", _until(feed._Feed.write, 3_500, dying))
+        with pytest.raises(Stop):
+            deliver()
+    assert [sha256_file(to_path(file["uri"])) for file in files] == [file["sha256"] for file in files]
+
+
+def _until(plain: Any, calls: int, then: Any) -> Any:
+    count = itertools.count()
+    return lambda *arguments: then() if next(count) == calls else plain(*arguments)
 
 
 @pytest.mark.parametrize("recipients", [20_001])

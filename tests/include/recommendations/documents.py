@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from include.audience.user_sets import UserSet
+from include.objects import arrow
 from include.publishers.batches import LinkBatch
 
 URL = "https://shop.example/p/{id}?utm_source=mail&recommendation_id=r-{id}&sort=a%20b"
@@ -107,7 +108,7 @@ def user_set(root: Path, name: str, ids: Sequence[str], recipients: Sequence[str
     pairs = sorted(zip(ids, recipients or [None] * len(ids), strict=True), key=lambda pair: pair[0].encode())
     columns = {"auth_user_id": [pair[0] for pair in pairs], "recipient": [pair[1] for pair in pairs]}
     table = pa.table({key: pa.array(values, pa.string()) for key, values in columns.items()})
-    pq.write_table(table, folder / "ids.parquet")
+    pq.write_table(table, str(folder / "ids.parquet"), filesystem=arrow(folder))
     return UserSet(
         folder, name, {"name": name, "rows": len(ids), "sha256": name, "sent_at": "2026-11-20T09:00:00.500Z"}
     )

@@ -45,7 +45,7 @@ DEFAULT = User("default", {"basket": products(2)})
 some_ids = st.lists(st.sampled_from([f"u{n}" for n in range(30)] + ["ž", "U1", "\U0001f600"]), unique=True, min_size=1)
 
 
-@hypothesis_settings(max_examples=25, deadline=None)
+@hypothesis_settings(max_examples=15, deadline=None)
 @given(in_batch=some_ids, uploaded=some_ids, default_only=st.booleans())
 def test_every_uploaded_user_is_a_recipient_once(in_batch: list[str], uploaded: list[str], default_only: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -80,6 +80,7 @@ def judged(
     if accepted:
         note = dict(zip(("user_set", "run", "fetched_at"), accepted, strict=True))
         write_json(batch / f"for-{accepted[0]}" / "accepted.json", note)
+        write_json(batch.parent / "index.json", {"batches": {batch.name: {"fetched_at": "", "lists": [accepted[0]]}}})
     earlier = tuple(sha256 if each == "this one" else each for each in earlier)
     previous = user_set(root, "before", before) if before is not None else None
     found = judge(batch, user_set(root, "now", now), previous, latest, "run 2", since, earlier)

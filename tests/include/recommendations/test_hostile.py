@@ -22,7 +22,7 @@ from tests.include.recommendations.documents import (
     xml,
 )
 
-SMALL = [User("ž1", {"t": [Product("p", "https://x/?a=1&recommendation_id=2", "Kůň", None)]}), User("u2")]
+SMALL = [User("ž1", {"t": [Product("p", "https://x/?a=1&recommendation_id=2", "Kůň", None)]}), User("u2", {})]
 PLAIN = xml([User("u1"), User("u2")])
 DOCTYPE = b'<!DOCTYPE users [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;">]>'
 
@@ -213,7 +213,7 @@ GIANTS = {
     "JSON text": (b'{"id": "', b"a", b'", "data": {}}', "json"),
     "JSON word": (b"[", b"1", b"]", "json"),
     "JSON brackets": (b'{"id": "u", "data": {"t": ', b"[", b"", "json"),
-    "JSON products": (b'{"id": "u", "data": {"t": [{}', b",{}", b"]}}", "json"),
+    "JSON products": (b'{"id": "u", "data": {"t": [{}', b',{"id": "12345678901234567890123456789"}', b"]}}", "json"),
     "JSON array of one": (b'[{"id": "u", "data": {"t": [{}', b",{}", b"]}}]", "json"),
     "JSON blanks": (b"[", b" ", b"]", "json"),
 }

@@ -77,7 +77,7 @@ def without_recommendation_id(rows: list[dict[str, Any]]) -> list[dict[str, Any]
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(users=st.lists(a_user, min_size=1, max_size=8))
 def test_whatever_comes_in_comes_out(writer: str, users: list[User]) -> None:
     write, suffix = WRITERS[writer]
