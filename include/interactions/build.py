@@ -1,7 +1,8 @@
 """Staged rows become interactions as the vendor documents them, one JSON object a line, with books that balance.
 
 A row is refused for the first of these that applies: ``no_user``, ``no_item`` (null or empty), the rules of
-``include.rules`` for user, item and recommendation id, ``float_printed`` (of user and item), ``no_timestamp``,
+``include.rules`` for user, item and recommendation id, ``float_printed`` (user or item looks like ``17850.0``; each row
+is judged by itself, since in another run it would have other neighbours), ``no_timestamp``,
 ``unreadable_timestamp``, ``timestamp_in_seconds``, ``timestamp_in_microseconds``, ``timestamp_out_of_range``,
 ``value_not_allowed`` and the like (a field that this type does not have), ``no_value`` (of a rating), ``bad_value``,
 ``bad_price``, ``bad_amount``, ``bad_duration``. Of rows that say the same one is kept, the others are ``duplicate``.
@@ -24,15 +25,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from include.books import DUPLICATE, Rejects
-from include.engine import open_engine
-from include.errors import BadInput
 from include.files import steady
+from include.interactions.reading import staged_rows
 from include.interactions.units import write_units
 from include.neighbours import same_as_before
 from include.publishers.senders import INTERACTION_COLUMNS, Interactions, InteractionSource, InteractionType
-from include.raw import read_raw
-from include.rules import FLOAT_PRINTED, first_reason, floats_are_a_mishap, mark, refusals
-from include.staging import MANIFEST, write_json
+from include.rules import FLOAT_PRINTED, count_floats, first_reason, mark, refusals
 
 FIELDS: Mapping[InteractionType, tuple[str, ...]] = {
     "purchase": ("price", "amount"),
@@ -70,56 +68,20 @@ def build_interactions(
         BadInput: the part is missing or damaged, or more rows were refused than the publisher allows.
         BooksDoNotBalance: a row is neither sent nor refused.
     """
-    (run / MANIFEST).unlink(missing_ok=True)
-    raw = read_raw(run / "raw", 1)
-    if not raw.complete:
-        raise BadInput(f"{run / 'raw'}: the rows were not read to their end. Clear the pull of this run.")
     latest = (now or datetime.now(UTC)) + LATER
-    with open_engine(run / ".work") as engine, Rejects(run, INTERACTION_COLUMNS) as rejects:
-        engine.execute("SET TimeZone = ?", [source.time_zone])
-        rejects.add_files(engine, raw.refused)
-        floats = [name for name in ("user_id", "item_id") if floats_are_a_mishap(engine, name, raw.parts)]
-        query = engine.sql(_query(source.type, latest), params=[raw.parts])
-        good = _good_rows(query.to_arrow_reader(_BATCH_ROWS), settings.max_id_bytes, floats, rejects)
-        units = write_units(run, source.type, good)
-        books = rejects.balance(raw.rows, units["rows"])
-        reasons = dict(sorted(rejects.counts.items()))
-    refuse_too_many(run, books, reasons, settings.refuse_reject_percent)
-    manifest = {
-        "kind": "interactions",
-        "type": source.type,
-        "source": source.name,
-        "complete": True,
-        **units,
-        "books": books,
-        "reasons": reasons,
-    }
-    write_json(run / MANIFEST, manifest)
-    return manifest
+    with staged_rows(run, INTERACTION_COLUMNS) as staged:
+        staged.engine.execute("SET TimeZone = ?", [source.time_zone])
+        query = staged.engine.sql(_query(source.type, latest), params=[staged.raw.parts])
+        units = write_units(run, source.type, _good_rows(query.to_arrow_reader(_BATCH_ROWS), settings, staged.rejects))
+    about = {"kind": "interactions", "type": source.type, "source": source.name}
+    return staged.commit(about, units, settings.refuse_reject_percent)
 
 
-def refuse_too_many(run: Path, books: dict[str, int], reasons: dict[str, int], percent: float) -> None:
-    """Stop a run of which too many rows were refused.
-
-    Raises:
-        BadInput: that is so.
-    """
-    if 100 * books["rejected"] > percent * books["extracted"]:
-        named = ", ".join(f"{reason} {rows:,}" for reason, rows in reasons.items())
-        raise BadInput(
-            f"{books['rejected']:,} of {books['extracted']:,} extracted rows were rejected ({named}), more than "
-            f"interactions.refuse_reject_percent = {percent:g}. Nothing is sent. See {run / 'rejects.parquet'}; mend "
-            "the query, or raise the limit, and run again."
-        )
-
-
-def _good_rows(
-    reader: Iterable[pa.RecordBatch], max_bytes: int, floats: list[str], rejects: Rejects
-) -> Iterator[pa.RecordBatch]:
+def _good_rows(reader: Iterable[pa.RecordBatch], settings: Interactions, rejects: Rejects) -> Iterator[pa.RecordBatch]:
     """Sorted rows that pass every rule, as lines; the others go to the rejects."""
     before = key = pa.scalar(None, pa.large_string())
     for batch in steady(reader):
-        reasons = first_reason(_id_reasons(batch, max_bytes, floats), batch["why"])
+        reasons = first_reason(_id_reasons(batch, settings), batch["why"])
         left = _sifted(batch, reasons, rejects)
         if len(left):
             repeated = same_as_before(left["line"], before)
@@ -142,14 +104,15 @@ def _sifted(batch: pa.RecordBatch, reasons: pa.Array, rejects: Rejects) -> pa.Re
     return batch
 
 
-def _id_reasons(batch: pa.RecordBatch, max_bytes: int, floats: list[str]) -> pa.Array | None:
+def _id_reasons(batch: pa.RecordBatch, settings: Interactions) -> pa.Array | None:
     reasons = None
     for name, missing in (("came_user_id", "no_user"), ("came_item_id", "no_item")):
         reasons = mark(reasons, pc.fill_null(pc.equal(pc.binary_length(batch[name]), 0), True), missing)
     for name in ("came_user_id", "came_item_id", "recommendation_id"):
-        reasons = first_reason(reasons, refusals(batch[name], max_bytes))
-    for name in floats:
-        reasons = mark(reasons, pc.match_substring_regex(batch[f"came_{name}"], FLOAT_PRINTED), "float_printed")
+        reasons = first_reason(reasons, refusals(batch[name], settings.max_id_bytes))
+    for name in ("came_user_id", "came_item_id") if settings.float_ids == "reject" else ():
+        if count_floats(batch[name]):
+            reasons = mark(reasons, pc.match_substring_regex(batch[name], FLOAT_PRINTED), "float_printed")
     return reasons
 
 

@@ -15,15 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from include.books import DUPLICATE, Rejects
-from include.engine import open_engine
-from include.errors import BadInput
 from include.files import LinesFiles, steady
-from include.interactions.build import refuse_too_many
+from include.interactions.reading import staged_rows
 from include.neighbours import same_as_before
 from include.publishers.senders import Interactions
-from include.raw import read_raw
 from include.rules import first_reason, mark, refusals
-from include.staging import MANIFEST, write_json
 
 COLUMNS = ("from_user_id", "to_user_id")
 _PAIRS = """
@@ -58,28 +54,11 @@ def build_transfers(run: Path, settings: Interactions) -> dict[str, Any]:
         BadInput: the part is missing or damaged, or more rows were refused than the publisher allows.
         BooksDoNotBalance: a row is neither sent nor refused.
     """
-    (run / MANIFEST).unlink(missing_ok=True)
-    raw = read_raw(run / "raw", 1)
-    if not raw.complete:
-        raise BadInput(f"{run / 'raw'}: the rows were not read to their end. Clear the pull of this run.")
-    with open_engine(run / ".work") as engine, Rejects(run, COLUMNS) as rejects:
-        rejects.add_files(engine, raw.refused)
-        with LinesFiles(run / "lines", "pairs", "jsonl") as files:
-            for lines in _good_lines(engine, raw.parts, settings.max_id_bytes, rejects):
-                files.write(lines)
-        books = rejects.balance(raw.rows, files.whole["rows"])
-        reasons = dict(sorted(rejects.counts.items()))
-    refuse_too_many(run, books, reasons, settings.refuse_reject_percent)
-    manifest = {
-        "kind": "transfers",
-        "complete": True,
-        **files.whole,
-        "chunks": files.entries,
-        "books": books,
-        "reasons": reasons,
-    }
-    write_json(run / MANIFEST, manifest)
-    return manifest
+    with staged_rows(run, COLUMNS) as staged, LinesFiles(run / "lines", "pairs", "jsonl") as files:
+        for lines in _good_lines(staged.engine, staged.raw.parts, settings.max_id_bytes, staged.rejects):
+            files.write(lines)
+    figures = {**files.whole, "chunks": files.entries}
+    return staged.commit({"kind": "transfers"}, figures, settings.refuse_reject_percent)
 
 
 def _good_lines(

@@ -6,7 +6,6 @@ of its line: the same unit with another price was changed. What is sent together
 """
 
 import hashlib
-import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,8 @@ import pyarrow.parquet as pq
 from include.errors import BadInput
 from include.files import LinesFiles, steady
 from include.lines import text_borders
+from include.objects import arrow
+from include.staging import remove_folder
 from include.transactions.index import INDEX, IndexFile, contents_of, keys_of
 
 UNITS_PER_FILE = 100_000
@@ -39,7 +40,7 @@ def write_units(run: Path, kind: str, rows: Iterable[pa.RecordBatch]) -> dict[st
         ``rows``, ``bytes``, ``sha256`` of all lines, and ``chunks``, an entry for each file.
     """
     for folder in ("lines", "index"):
-        shutil.rmtree(run / folder, ignore_errors=True)
+        remove_folder(run / folder)
     with LinesFiles(run / "lines", "units", "jsonl") as files:
         for number, batch in enumerate(steady(rows, UNITS_PER_FILE)):
             with IndexFile(run / "index" / f"units-{number:05d}.parquet") as index:
@@ -113,7 +114,7 @@ def groups(chunk: Chunk, wanted: pa.Array, size: int) -> Iterator[Group]:
     Raises:
         BadInput: the file is not the one that was built.
     """
-    index = pq.read_table(chunk.index)
+    index = pq.read_table(str(chunk.index), filesystem=arrow(chunk.index))
     lengths = index["bytes"].to_numpy()
     begins = np.cumsum(lengths) - lengths
     places = np.flatnonzero(wanted.to_numpy(zero_copy_only=False))

@@ -14,7 +14,7 @@ line with other content (``scope_twice``: none of them is sent), or because anot
 """
 
 import json
-import shutil
+import logging
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -22,15 +22,16 @@ from typing import Any
 
 import duckdb
 
-from include.books import DUPLICATE
+from include.books import DUPLICATE, REJECTS
 from include.engine import open_engine
 from include.errors import BadInput
 from include.pins.drafts import Draft, drafts_of, with_texts, write_drafts
 from include.pins.parts import PinParts, PinRejects
 from include.pins.scopes import Refused, check, write
 from include.publishers.senders import Pins
-from include.staging import MANIFEST, write_json
+from include.staging import MANIFEST, remove_folder, scratch, write_json
 
+log = logging.getLogger(__name__)
 _IN_ORDER = """
     SELECT * EXCLUDE (first, lost), CASE WHEN key IS NOT NULL THEN lost END AS lost
     FROM (SELECT *, min(number) OVER (PARTITION BY coalesce(key, encode('line ' || number))) AS first,
@@ -55,14 +56,23 @@ def build_pins(run: Path, settings: Pins) -> dict[str, Any]:
         BooksDoNotBalance: a line is neither sent nor refused.
     """
     (run / MANIFEST).unlink(missing_ok=True)
-    shutil.rmtree(run / "chunks", ignore_errors=True)
-    work = run / ".work"
-    with open_engine(work) as engine, PinParts(run, settings.scopes_per_call) as parts, PinRejects(run) as rejects:
+    remove_folder(run / "chunks")
+    with (
+        scratch(run) as work,
+        open_engine(work / "engine") as engine,
+        PinParts(run, settings.scopes_per_call) as parts,
+        PinRejects(run) as rejects,
+    ):
         extracted = write_drafts(drafts_of(run / "raw"), work / "drafts.parquet")
         for group in _groups(engine, work / "drafts.parquet"):
             _take(group, parts, rejects)
         rejects.flush()
         books = rejects.balance(extracted, parts.lines)
+    if rejects.first:
+        told = "\n  ".join(rejects.first)
+        log.warning(
+            "%d lines were rejected, all of them in %s; the first:\n  %s", books["rejected"], run / REJECTS, told
+        )
     manifest = {
         "kind": "pins",
         **parts.figures(),

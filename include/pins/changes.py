@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from include.objects import arrow
 from include.pins.compare import Diff, Scope
 from include.pins.parts import LINES, Part
 from include.staging import atomic_write
@@ -47,7 +48,7 @@ def write_diff(run: Path, found: Diff, parts: Iterable[Part], *, delete: bool) -
 
 def first_of(run: Path) -> str:
     """The first rows of ``diff.parquet`` in words, for the log."""
-    with pq.ParquetFile(run / DIFF) as file:
+    with pq.ParquetFile(str(run / DIFF), filesystem=arrow(run)) as file:
         first = next(file.iter_batches(SHOWN), None)
         more = file.metadata.num_rows - SHOWN
     lines = [_told(row) for row in (first.to_pylist() if first else [])]
@@ -66,7 +67,7 @@ def _changes(run: Path, found: Diff, parts: Iterable[Part]) -> Iterator[dict[str
 
 
 def _origins(run: Path) -> Iterator[dict[str, Any]]:
-    with pq.ParquetFile(run / LINES) as file:
+    with pq.ParquetFile(str(run / LINES), filesystem=arrow(run)) as file:
         for batch in file.iter_batches(_BATCH, columns=["file", "line"]):
             yield from batch.to_pylist()
 

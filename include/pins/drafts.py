@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from include.errors import BadInput
+from include.objects import arrow
 from include.pins.reading import is_ndjson, read_lines
 from include.pins.rows import OPTIONAL, REQUIRED, pin_of, scope_of, target_of
 from include.pins.scopes import MAX_LINE_BYTES, Refused, check, family, key, parse, write
@@ -140,7 +141,7 @@ def _of_line(number: int, file: str, line: int, content: bytes | None) -> Draft:
 
 
 def _of_rows(raw: Path) -> Iterator[Draft]:
-    staged = read_raw(raw)
+    staged = read_raw(raw, 1)
     if not staged.complete:
         raise BadInput(
             f"{raw}: a part is missing or was not read to its end. Nothing is sent: half of the pins would pass for "
@@ -148,19 +149,19 @@ def _of_rows(raw: Path) -> Iterator[Draft]:
         )
     number = 0
     for path in staged.parts:
-        for row in _rows(path):
+        for row in _rows(raw, path):
             number += 1
             yield _of_row(number, row)
     for path in staged.refused:
-        for row in _rows(path):
+        for row in _rows(raw, path):
             number += 1
             reason = str(row.pop("reason") or "unreadable_line")
             found, kin = _identity(row)
             yield Draft(number, "", None, found, _shown(row), None, reason, "cannot be read as text", kin)
 
 
-def _rows(path: str) -> Iterator[dict[str, Any]]:
-    with pq.ParquetFile(path) as file:
+def _rows(raw: Path, part: str) -> Iterator[dict[str, Any]]:
+    with pq.ParquetFile(part, filesystem=arrow(raw)) as file:
         for batch in file.iter_batches(_ROWS):
             yield from batch.to_pylist()
 

@@ -1,7 +1,7 @@
 """The newest moment whose pins were sent, of each publisher: a late run of an older one must not go over them.
 
-``{publisher}/pins/newest.json`` is on disk before the first byte of a run leaves, whatever becomes of the run. On one
-machine a lock file keeps two runs apart; across machines Airflow's pool ``luigisbox`` with its one slot does.
+``{publisher}/pins/newest.json`` is on disk before the first byte of a run leaves, whatever becomes of the run. Two
+runs are kept apart by a lock file, or, where the note lies in an object store, by turns in Postgres.
 """
 
 from collections.abc import Iterator
@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from include.audience.user_sets import locked
 from include.errors import BadInput
-from include.staging import read_json, utc_text, write_json
+from include.staging import locked, read_json, utc_text, write_json
 
 NEWEST = "newest.json"
 
@@ -51,7 +50,7 @@ class Newest:
 
 @contextmanager
 def one_sender(folder: Path, as_of: datetime, run: Path) -> Iterator[Newest]:
-    """Hold off every other sender of a publisher on this machine.
+    """Hold off every other sender of a publisher: on this machine, or on all workers if the folder is in a store.
 
     Args:
         folder: ``{publisher}/pins`` of the staging store.

@@ -10,9 +10,10 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from include.books import Rejects
+from include.books import DUPLICATE, Rejects
 from include.errors import BadInput
 from include.files import LinesFiles
+from include.objects import arrow
 from include.pins.drafts import SHOWN_CHARACTERS, Draft
 from include.staging import atomic_write
 
@@ -21,6 +22,8 @@ CALL_BYTES = 64_000_000
 """A call is cut above this, however few scopes it has, so that memory stays small."""
 _WRITE_ROWS = 1_000
 _WRITE_BYTES = 4_000_000
+_TOLD = 10
+_DETAIL_CHARACTERS = 200
 LINES_SCHEMA = pa.schema(
     [
         ("part", pa.int32()),
@@ -111,7 +114,7 @@ def read_parts(run: Path, manifest: Mapping[str, Any]) -> Iterator[Part]:
     Raises:
         BadInput: a part is not what the manifest says.
     """
-    keys = pq.read_table(run / LINES, columns=["key"])["key"]
+    keys = pq.read_table(str(run / LINES), filesystem=arrow(run), columns=["key"])["key"]
     first = 0
     for chunk in manifest["chunks"]:
         path = run / chunk["name"]
@@ -128,10 +131,14 @@ class PinRejects(Rejects):
 
     def __init__(self, run: Path) -> None:
         super().__init__(run, ("file", "line", "detail", "content"))
+        self.first: list[str] = []
+        """The first ones, in words."""
         self._waiting: list[tuple[str | None, ...]] = []
 
     def add_draft(self, draft: Draft, reason: str, detail: str) -> None:
         """Refuse a line or row."""
+        if reason != DUPLICATE and len(self.first) < _TOLD:
+            self.first.append(f"{draft.place}: {reason} ({detail[:_DETAIL_CHARACTERS]})")
         line = None if draft.line is None else str(draft.line)
         content = "".join(text for text in (draft.scope, draft.pin) if text)[:SHOWN_CHARACTERS]
         self._waiting.append((draft.file, line, detail, content, reason))

@@ -3,6 +3,7 @@
 import gzip
 import zlib
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, cast
 
@@ -27,7 +28,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
     """
     packed = path.name.lower().endswith(".gz")
     try:
-        with gzip.open(path) if packed else path.open("rb") as handle:
+        with path.open("rb") as file, gzip.open(file) if packed else nullcontext(file) as handle:
             yield from _lines(cast(IO[bytes], handle))
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise BadInput(

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from include.objects import arrow
 from include.pins.parts import LINES
 from include.staging import atomic_write
 
@@ -83,7 +84,11 @@ class Results:
         number = min(refused, key=lambda each: self.outcome(each) == "unknown", default=None)
         if number is None:
             return ""
-        line = pq.read_table(run / LINES, columns=["file", "line"]).slice(number, 1).to_pylist()[0]
+        line = (
+            pq.read_table(str(run / LINES), filesystem=arrow(run), columns=["file", "line"])
+            .slice(number, 1)
+            .to_pylist()[0]
+        )
         place = f"{line['file']} line {line['line']}" if line["file"] else f"row {line['line']}"
         return f"The first: {place}: {self._reasons.get(number, self.outcome(number))}"
 
@@ -91,7 +96,7 @@ class Results:
         """Write ``results.parquet``: a row a scope with its line, then a row a deletion."""
         with atomic_write(run / RESULTS) as temporary, pq.ParquetWriter(temporary, _SCHEMA) as file:
             number = 0
-            with pq.ParquetFile(run / LINES) as lines:
+            with pq.ParquetFile(str(run / LINES), filesystem=arrow(run)) as lines:
                 for batch in lines.iter_batches(columns=["file", "line", "rows"]):
                     rows = [row | self._row(number + place) for place, row in enumerate(batch.to_pylist())]
                     number += len(rows)

@@ -5,7 +5,6 @@ process leaves can be told apart, unit by unit: each becomes a file of its own i
 somebody can look for at the vendor and settle for itself. Files of what is settled are removed.
 """
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,10 @@ from typing import TYPE_CHECKING, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from include.errors import BadInput
+from include.errors import ConfigError
 from include.interactions.units import Group
 from include.ledger import Entry, FileNote, State
-from include.staging import to_path
+from include.staging import atomic_write, to_path
 from ledgers.policy import SEEN
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ class Claims:
         self.ledger.recover(self.book, self.by)
 
     def tidy(self) -> None:
-        """Remove the files of what has been settled since."""
+        """Remove the files of what has been settled since; nothing else goes by what a folder lists."""
         unsettled: tuple[State, ...] = ("sending", "unknown")
         kept = {entry.sha256 for entry in self.ledger.entries(self.book, unsettled)}
         for path in (self.run / CLAIMS).glob("*.parquet"):
@@ -107,19 +106,16 @@ class Claims:
         return self.run / CLAIMS / f"{group.sha256}.parquet"
 
     def _keep(self, group: Group, *, together: bool) -> None:
-        path = self._path(group)
-        path.parent.mkdir(parents=True, exist_ok=True)
         table = group.index.append_column("line", pa.array(group.lines, pa.large_binary()))
-        temporary = path.with_name(f".{secrets.token_hex(6)}.tmp")
-        pq.write_table(table.replace_schema_metadata({_TOGETHER: b"1" if together else b""}), temporary)
-        temporary.replace(path)
+        with atomic_write(self._path(group)) as temporary:
+            pq.write_table(table.replace_schema_metadata({_TOGETHER: b"1" if together else b""}), temporary)
 
 
 def _read(entry: Entry) -> Group | None:
     """The group of a claim whose units have a request each; None if it is one request, or its file is not there."""
     try:
-        table = pq.read_table(to_path(entry.uri))
-    except (OSError, pa.ArrowInvalid, BadInput):
+        table = pq.read_table(pa.BufferReader(to_path(entry.uri).read_bytes()))
+    except (FileNotFoundError, pa.ArrowInvalid, ConfigError):
         return None
     if (table.schema.metadata or {}).get(_TOGETHER):
         return None

@@ -50,8 +50,8 @@ class _SendOperator(BaseOperator):
 class SendInteractionsOperator(_SendOperator):
     """Send the interactions that ``include.interactions.build`` staged: purchases in batches, others one by one.
 
-    What the ledger knows as sent is not sent again. Returns ``{"sent", "already_sent", "changed", "refused", "absent",
-    "unknown", "requests", "seconds"}``, counts of interactions. Concurrency and pace are those of the publisher's file.
+    What the ledger knows as sent is not sent again. Returns ``{"sent", "already_sent", "changed", "refused", "unknown",
+    "requests", "seconds"}``, counts of interactions. Concurrency and pace are those of the publisher's file.
 
     Args:
         publisher: name of the publisher file. Templated.
@@ -70,7 +70,8 @@ class TransferInteractionsOperator(_SendOperator):
 
     What a guest did moves to the customer, or the guest gets the customer's id (``how`` of the publisher's file). All
     pairs of the run are sent; repeating one does no harm.
-    Returns the same figures, counts of transfers.
+    Returns ``{"sent", "absent", "refused", "unknown", "requests", "seconds"}``, counts of transfers; ``absent`` are
+    guests whom the vendor does not know.
 
     Args:
         publisher: name of the publisher file. Templated.

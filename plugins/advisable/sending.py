@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from advisable.calls import Calls, Fate, calls_for
 from advisable.claims import Claims
 from advisable.tally import CHANGED as CHANGED_FILE
-from advisable.tally import Tally, manifest_of, write_figures
+from advisable.tally import Tally, manifest_of
 from ledgers.policy import not_yet, settle_by_policy
 from vendor_http.errors import TransientError
 
@@ -73,20 +73,19 @@ def send_units(
     with (
         ledger.one_sender(book, by, account=f"{client.settings.app_id}@{client.settings.base_url}"),
         calls_for(client, settings, manifest["type"]) as calls,
-        Tally(run, manifest, settings.refuse_reject_percent) as tally,
+        Tally(run, manifest, settings.refuse_reject_percent, by) as tally,
     ):
         claims = Claims(ledger, book, run, f"{run.parent.name}/{run.name}", by)
         claims.recover()
         sending = _Sending(claims, calls, settings.on_unknown, client.patience_seconds, tally)
         sending.send_all(chunks_of(run, manifest))
         claims.tidy()
-    figures = write_figures(run, tally, by)
     log.info("%s", tables.book_text(ledger, book))
     if sending.unsettled and settings.on_unknown == "fail":
         raise Unsettled(list(sending.unsettled.values()))
     if sending.unsettled:
         raise not_yet(list(sending.unsettled.values()), settings.on_unknown, client.patience_seconds)
-    return figures
+    return tally.figures()
 
 
 @dataclass
@@ -107,11 +106,13 @@ class _Sending:
         from include.interactions.units import groups
         from include.ledger import CHANGED, NEW, SENT, UNKNOWN
 
+        new = []
         for chunk in chunks:
             codes = self._compare(chunk)
+            new.append(pc.equal(codes, NEW))
             for group in groups(chunk, pc.equal(codes, CHANGED), _MANY):
                 self.tally.add_changed(group.lines)
-            self.tally.new += pc.equal(codes, NEW).true_count
+            self.tally.new += new[-1].true_count
             self.tally.counts["already_sent"] += pc.equal(codes, SENT).true_count
             self.tally.counts["unsettled"] += pc.equal(codes, UNKNOWN).true_count
         if changed := self.tally.counts["changed"]:
@@ -122,8 +123,7 @@ class _Sending:
                 changed,
                 self.claims.run / CHANGED_FILE,
             )
-        for chunk in chunks:
-            wanted = pc.equal(self.claims.ledger.compare(self.claims.book, chunk.index).codes, NEW)
+        for chunk, wanted in zip(chunks, new, strict=True):
             for group in groups(chunk, wanted, self.calls.size):
                 self._send(group)
 

@@ -19,13 +19,15 @@ log = logging.getLogger(__name__)
 REFUSED = "refused.parquet"
 CHANGED = "changed.parquet"
 SENT = "sent.json"
-"""The figures of the last attempt that came to its end, in the run's folder."""
+"""The figures of the last attempt, in the run's folder; ``complete`` if it came to its end."""
 PROGRESS_SECONDS = 5.0
 HOPELESS = 20
 """When so many units are refused it is looked whether going on makes sense."""
 _TOGETHER = 1_000
 _BEFORE = ("already_sent", "changed")
 _DONE = ("confirmed", "refused", "absent")
+_LEDGERS = ("sent before", "changed since they were sent")
+_OF_TRANSFERS = ("users not known to the vendor",)
 
 
 class Tally:
@@ -35,9 +37,14 @@ class Tally:
         run: the folder of the run.
         manifest: what was built.
         percent: of the units that are new, how many may be refused.
+        by: who sends, for the figures.
+
+    Raises:
+        BadInput: at the end of an attempt that came to its end: too many were refused.
+        BooksDoNotBalance: then, too: a row is not accounted for.
     """
 
-    def __init__(self, run: Path, manifest: dict[str, Any], percent: float) -> None:
+    def __init__(self, run: Path, manifest: dict[str, Any], percent: float, by: str) -> None:
         from include.files import RowsFile
 
         self.new = 0
@@ -50,7 +57,10 @@ class Tally:
         """
         self.requests = 0
         self._manifest = manifest
+        self._transfers = manifest["kind"] == "transfers"
         self._percent = percent
+        self._by = by
+        self._run = run
         self._path = run / REFUSED
         self._file = RowsFile(self._path, ("line", "reason"))
         self._changed = RowsFile(run / CHANGED, ("line",))
@@ -59,13 +69,31 @@ class Tally:
         self._started = self._told = time.monotonic()
 
     def __enter__(self) -> Self:
+        (self._run / SENT).unlink(missing_ok=True)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._flush()
-        self._file.__exit__(kind, error, at)
-        self._changed.__exit__(kind, error, at)
+        for file in (self._file, self._changed):
+            file.__exit__(None, None, None)  # what is in them has happened, however the attempt ended
         log.info("%s", self.table())
+        if kind is None:
+            self._check_books()
+            self._write(complete=True)
+            self.check(at_the_end=True)
+            return
+        try:
+            self._write(complete=False)
+        except Exception:
+            log.exception("the figures of this attempt could not be written")
+
+    def _write(self, *, complete: bool) -> None:
+        left = {} if complete else {"not_sent": self._not_sent()}
+        record = {**self.figures(), **left, "complete": complete}
+        write_json(self._run / SENT, {**record, "by": self._by, "at": utc_text(datetime.now(UTC))})
+
+    def _not_sent(self) -> int:
+        return self.new - sum(self.counts[name] for name in (*_DONE, "unknown"))
 
     def add_changed(self, lines: Sequence[bytes]) -> None:
         """Keep what was sent before with another content."""
@@ -107,12 +135,8 @@ class Tally:
                 f"What was taken stays sent, once; see {self._path}, mend the source or the connection, and run again."
             )
 
-    def check_books(self) -> None:
-        """Whether each row that was extracted is accounted for.
-
-        Raises:
-            BooksDoNotBalance: one is not.
-        """
+    def _check_books(self) -> None:
+        """Whether each row that was extracted is accounted for."""
         books = self._manifest["books"]
         before = {name: books[name] for name in ("rejected", "duplicates")}
         after = {name: self.counts[name] for name in (*_BEFORE, "unsettled", *_DONE)}
@@ -124,14 +148,15 @@ class Tally:
             )
 
     def figures(self) -> dict[str, Any]:
-        """What the task returns."""
+        """What the task returns; transfers are not in the ledger, so nothing is known of what was before."""
+        before = {"absent": self.counts["absent"]}
+        if not self._transfers:
+            before = {name: self.counts[name] for name in _BEFORE}
         return {
             "sent": self.counts["confirmed"],
-            "already_sent": self.counts["already_sent"],
-            "changed": self.counts["changed"],
+            **before,
             "refused": self.counts["refused"],
-            "absent": self.counts["absent"],
-            "unknown": self.counts["unsettled"],
+            "unknown": self.counts["unsettled"] + self.counts["unknown"],
             "requests": self.requests,
             "seconds": round(time.monotonic() - self._started, 3),
         }
@@ -139,7 +164,6 @@ class Tally:
     def table(self) -> str:
         """What became of all rows, as text."""
         books = self._manifest["books"]
-        done = sum(self.counts[name] for name in (*_DONE, "unknown"))
         lines = {
             "extracted rows": books["extracted"],
             "rejected": books["rejected"],
@@ -150,8 +174,10 @@ class Tally:
             "refused by the vendor": self.counts["refused"],
             "users not known to the vendor": self.counts["absent"],
             "of unknown fate": self.counts["unsettled"] + self.counts["unknown"],
-            "not sent": self.new - done,
+            "not sent": self._not_sent(),
         }
+        for name in _LEDGERS if self._transfers else _OF_TRANSFERS:
+            del lines[name]
         width = max(map(len, lines))
         title = self._manifest.get("source") or self._manifest["kind"]
         return "\n".join((f"{title}:", *(f"  {name:{width}}  {count:>13,}" for name, count in lines.items())))
@@ -173,19 +199,4 @@ def manifest_of(run: Path, kind: str) -> dict[str, Any]:
     manifest = read_json(run / MANIFEST)
     if manifest.get("kind") != kind:
         raise BadInput(f"{run / MANIFEST}: kind is {manifest.get('kind')!r}, must be {kind}; it is for another sender")
-    (run / SENT).unlink(missing_ok=True)
     return manifest
-
-
-def write_figures(run: Path, tally: Tally, by: str) -> dict[str, Any]:
-    """End an attempt that came to its end: check it, and keep its figures in ``sent.json``.
-
-    Raises:
-        BadInput: too many were refused.
-        BooksDoNotBalance: a row is not accounted for.
-    """
-    tally.check(at_the_end=True)
-    tally.check_books()
-    figures = tally.figures()
-    write_json(run / SENT, {**figures, "by": by, "at": utc_text(datetime.now(UTC))})
-    return figures

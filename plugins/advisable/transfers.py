@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advisable.calls import side_by_side
-from advisable.tally import Tally, manifest_of, write_figures
+from advisable.tally import Tally, manifest_of
 from include.errors import ConfigError
 from vendor_http.errors import FateUnknown, NotFound, TransientError
 
@@ -49,7 +49,7 @@ def send_transfers(client: "Client", run: Path, settings: "Interactions", by: st
     call = partial(_transfer, client, settings.transfers)
     with (
         side_by_side(call, settings.concurrency) as calls,
-        Tally(run, manifest, settings.refuse_reject_percent) as tally,
+        Tally(run, manifest, settings.refuse_reject_percent, by) as tally,
     ):
         tally.new = manifest["rows"]
         for lines in _groups(run, manifest, calls.size):
@@ -66,7 +66,7 @@ def send_transfers(client: "Client", run: Path, settings: "Interactions", by: st
             "host and transfer_method of the connection.",
             tally.new,
         )
-    return write_figures(run, tally, by)
+    return tally.figures()
 
 
 def _transfer(client: "Client", transfers: "Transfers", line: bytes) -> None:

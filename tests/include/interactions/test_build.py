@@ -159,8 +159,9 @@ def test_a_good_row_is_no_duplicate_of_a_bad_one(tmp_path: Path) -> None:
 
 
 def test_ids_that_a_tool_printed_as_floats_are_refused(tmp_path: Path) -> None:
-    rows = [row(user_id=str(n), timestamp=TIME + n) for n in range(20)] + [row(user_id="17850.0")]
-    assert build(tmp_path, rows)["reasons"] == {"float_printed": 1}
+    rows = [row(user_id="17850.0"), row(item_id="-7.00"), row(user_id="1.5"), row(item_id="v1.0")]
+    assert build(tmp_path, rows)["reasons"] == {"float_printed": 2}
+    assert build(tmp_path, rows, float_ids="keep")["reasons"] == {}
 
 
 def test_too_many_rejects_stop_the_run(tmp_path: Path) -> None:

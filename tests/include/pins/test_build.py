@@ -125,12 +125,14 @@ def test_a_gzipped_file_is_read_and_half_of_one_is_not(tmp_path: Path) -> None:
         assert not (run / "manifest.json").exists()
 
 
-def test_too_many_rejects_stop_the_run_and_say_where_to_look(tmp_path: Path) -> None:
+def test_too_many_rejects_stop_the_run_and_say_where_to_look(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = stage(tmp_path, text(scope("a"), "{", "{}", scope("b"), scope("c")))
     with pytest.raises(BadInput, match=r"2 of 5 lines were rejected \(missing_field 1, not_json 1\)"):
         build_pins(run, Pins(files="x", refuse_reject_percent=39))
     assert not (run / "manifest.json").exists()
     assert len(rejects(run)) == 2
+    assert "file0.ndjson line 2: not_json (" in caplog.text
+    assert "file0.ndjson line 3: missing_field (" in caplog.text
     assert build_pins(run, Pins(files="x", refuse_reject_percent=40))["scopes"] == 3
 
 

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def settle(ledger: Ledger, box: Box) -> None:
     stored = box.stored()
     for entry in ledger.entries(BOOK, ("unknown",)):
         there = []
-        for row in pq.read_table(to_path(entry.uri))["line"].to_pylist():
+        for row in pq.read_table(BytesIO(to_path(entry.uri).read_bytes()))["line"].to_pylist():
             found = json.loads(row)
             there.append((found["user_id"], found["item_id"], found["timestamp"]) in stored)
         assert len(set(there)) == 1
