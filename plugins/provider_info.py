@@ -1,4 +1,4 @@
-"""What the installed distribution tells Airflow: connection types with their forms, and the buttons on tasks."""
+"""What the installed distribution tells Airflow: connection types with their forms, and the button on the wait."""
 
 from typing import Any
 
@@ -125,5 +125,5 @@ def get_provider_info() -> dict[str, Any]:
                 },
             },
         ],
-        "extra-links": ["luigisbox.extra_links.ResultLink", "luigisbox.extra_links.StagedManifest"],
+        "extra-links": ["luigisbox.extra_links.ResultLink"],
     }
