@@ -2,7 +2,8 @@
 
 Here lies what differs between database drivers when a large result is read: PostgreSQL drivers keep the result on
 the server only for a cursor that has a name, MySQL drivers only for their ``SSCursor``; all others stream from their
-plain cursor with ``fetchmany``. What the rows mean is not known here.
+plain cursor with ``fetchmany``. PostgreSQL can also give columns (``warehouse.adbc``). What the rows mean is not
+known here.
 """
 
 from __future__ import annotations
@@ -10,24 +11,29 @@ from __future__ import annotations
 import importlib
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from include.errors import ConfigError
+from warehouse.adbc import can_read, columns_of
 
 if TYPE_CHECKING:
     from airflow.providers.common.sql.hooks.sql import DbApiHook
 
 SQLITE_BUSY_MILLISECONDS = 120_000
+MYSQL_DRIVERS = {"MySQLdb", "pymysql", "mysql"}
+_MYSQL_SESSION = "SET SESSION time_zone = '+00:00', net_write_timeout = 600"
+_MYSQL_TIMESTAMP = 7
 
 
 @dataclass(frozen=True)
 class Result:
-    """An open query: the names of its columns, and its rows in batches of tuples; to be read once."""
+    """An open query: the names of its columns, and its rows in batches, of tuples or by columns; to be read once."""
 
     columns: list[str]
-    batches: Iterator[list[tuple[Any, ...]]]
+    batches: Iterator[Any]
 
 
 def warehouse_hook(conn_id: str) -> DbApiHook:
@@ -59,12 +65,16 @@ def connect(hook: DbApiHook) -> Any:
     """A new database connection.
 
     On SQLite it waits up to two minutes for another writer instead of failing, and text that is not UTF-8 comes as
-    bytes, so that one such row can be refused instead of ending the query.
+    bytes, so that one such row can be refused instead of ending the query. On MySQL and MariaDB the session's time zone
+    is UTC, and the server waits ten minutes, not one, for who reads a result slowly.
     """
     connection = hook.get_conn()
     if driver(connection) == "sqlite3":
         connection.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_MILLISECONDS}")
         connection.text_factory = _text_or_bytes
+    elif driver(connection) in MYSQL_DRIVERS:
+        with closing(connection.cursor()) as cursor:
+            cursor.execute(_MYSQL_SESSION)
     return connection
 
 
@@ -87,11 +97,17 @@ def open_cursor(connection: Any) -> Any:
 
 
 @contextmanager
-def stream(hook: DbApiHook, sql: str, batch_rows: int) -> Iterator[Result]:
+def stream(hook: DbApiHook, sql: str, batch_rows: int, by_columns: bool = False) -> Iterator[Result]:
     """Run a query; its rows can be read while the block lasts. Memory: one batch of ``batch_rows`` rows.
 
     The text goes to the driver as it is, without parameters, so a ``%`` in it means itself. The connection is
     closed when the block ends, however it ends; what was not read is not fetched.
+
+    Args:
+        hook: of the connection.
+        sql: the query.
+        batch_rows: rows of a batch, at most.
+        by_columns: where the database can, batches are :class:`warehouse.adbc.Columns` instead of lists of tuples.
     """
     connection = connect(hook)
     cursor = None
@@ -100,9 +116,22 @@ def stream(hook: DbApiHook, sql: str, batch_rows: int) -> Iterator[Result]:
         with suppress(AttributeError):
             cursor.arraysize = batch_rows
         cursor.execute(sql)
+        if by_columns and driver(connection) == "psycopg":
+            columns = [column.name for column in cursor.description or ()]
+            types = [column.type_code for column in cursor.description or ()]
+            if can_read(connection, columns, types):
+                with columns_of(connection, sql, types, batch_rows) as read:
+                    if read is not None:
+                        cursor.close()  # the query was only declared, and is run by the other driver
+                        connection.rollback()
+                        yield Result(columns, read)
+                        return
         first = cursor.fetchmany(batch_rows)  # some drivers know the columns only after the first fetch
         columns = [column[0] for column in cursor.description or ()]
-        yield Result(columns, _batches(cursor, first, batch_rows))
+        batches = _batches(cursor, first, batch_rows)
+        if driver(connection) in MYSQL_DRIVERS:
+            batches = _in_utc(batches, [column[1] == _MYSQL_TIMESTAMP for column in cursor.description or ()])
+        yield Result(columns, batches)
     finally:
         connection.close()  # before the cursor: an SSCursor would first read the result to its end
         if cursor is not None:
@@ -114,6 +143,22 @@ def _batches(cursor: Any, rows: list[tuple[Any, ...]], batch_rows: int) -> Itera
     while rows:
         yield rows
         rows = cursor.fetchmany(batch_rows)
+
+
+def _in_utc(batches: Iterator[Any], moments: list[bool]) -> Iterator[list[tuple[Any, ...]]]:
+    """Rows whose values of type TIMESTAMP say that they are in UTC; those of type DATETIME are of no known zone."""
+    for rows in batches:
+        yield (
+            [
+                tuple(
+                    value.replace(tzinfo=UTC) if is_one and isinstance(value, datetime) else value
+                    for value, is_one in zip(row, moments, strict=True)
+                )
+                for row in rows
+            ]
+            if any(moments)
+            else rows
+        )
 
 
 def _cursor_name() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from luigisbox.lineage import file_dataset
 from warehouse.cursor import warehouse_hook
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ def of_pull(query: Query | None, staged: Path, rows: int) -> OperatorLineage[Any
 
     size = staged.stat().st_size
     facet = statistics.OutputStatisticsOutputDatasetFacet(rowCount=rows, size=size, fileCount=1)
-    output: Any = OutputDataset(namespace="file", name=str(staged), outputFacets={"outputStatistics": facet})
+    namespace, name = file_dataset(staged.as_uri())
+    output: Any = OutputDataset(namespace=namespace, name=name, outputFacets={"outputStatistics": facet})
     return OperatorLineage(inputs=_tables(query) if query else [], outputs=[output])
 
 

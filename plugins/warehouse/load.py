@@ -2,21 +2,23 @@
 
 The rows of a publisher, batch and part are one unit: a transaction deletes the unit and inserts it anew, so doing it
 twice, or once more after a failure in the middle, gives the same table (a database without transactions, such as
-BigQuery, may show a part of the rows until the task is tried again). Where the table is missing it is made, with
-plain types that every database has; times are text in ISO-8601 (UTC), ``personalised`` is 1 or 0. Whoever wants other
-types or an index makes the table beforehand: only the names of the columns matter.
+BigQuery, may show a part of the rows until the task is tried again). PostgreSQL gets the rows by COPY, others by
+``executemany``. Where the table is missing it is made, with plain types that every database has; times are text in
+ISO-8601 (UTC), ``personalised`` is 1 or 0. Whoever wants other types or an index makes the table beforehand: only the
+names of the columns matter.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from include.errors import ConfigError
-from warehouse.cursor import connect, driver, warehouse_hook
+from warehouse.copy import copies, copy_in, is_postgres, plain
+from warehouse.cursor import MYSQL_DRIVERS, connect, driver, warehouse_hook
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,7 +51,7 @@ _TYPES = {_NAME: "VARCHAR(200)", _TEXT: "TEXT", _NUMBER: "INTEGER"}
 _STRINGS = {_NAME: "STRING", _TEXT: "STRING", _NUMBER: "BIGINT"}
 _LONG = {_NAME: "VARCHAR(200)", _TEXT: "VARCHAR(4000)", _NUMBER: "INTEGER"}
 _TYPES_OF = {"bigquery": _STRINGS, "databricks": _STRINGS, "oracle": _LONG, "mssql": _LONG, "redshift": _LONG}
-_MYSQL_DRIVERS = {"MySQLdb", "pymysql", "mysql"}
+_TURN_SECONDS = 600
 _INDEXED = {"postgresql", "sqlite", "mysql", "mssql"}
 
 
@@ -68,6 +70,7 @@ def deliver_part(delivery: WarehouseDelivery, publisher: str, batch: str, part: 
 
     Raises:
         ConfigError: the connection cannot be used, or the table is there with other columns.
+        TimeoutError: another task has been delivering the same part for ten minutes.
         Exception: what the driver raises; the table is then as it was before.
     """
     hook = warehouse_hook(delivery.connection)
@@ -75,6 +78,7 @@ def deliver_part(delivery: WarehouseDelivery, publisher: str, batch: str, part: 
         _transactional(hook, connection)
         _ensure_table(hook, connection, delivery)
         try:
+            _wait_for_turn(connection, delivery, (publisher, batch, part))
             _replace(hook, connection, delivery, (publisher, batch, part), table)
             connection.commit()
         except BaseException as error:
@@ -91,9 +95,28 @@ def _transactional(hook: DbApiHook, connection: Any) -> None:
     """Make statements of this connection one transaction until it is committed."""
     if hook.supports_autocommit:
         hook.set_autocommit(connection, False)
-    if driver(connection) in _MYSQL_DRIVERS:
+    if driver(connection) in MYSQL_DRIVERS:
         with closing(connection.cursor()) as cursor:  # by default parts side by side lock each other's gaps: deadlocks
             cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+
+
+def _wait_for_turn(connection: Any, delivery: WarehouseDelivery, unit: tuple[str, str, int]) -> None:
+    """Until no other task replaces the same unit: two at once would each delete the old rows, and both insert.
+
+    Raises:
+        TimeoutError: another one still does so after ten minutes.
+    """
+    digest = hashlib.sha256("\0".join(map(str, (delivery.table, *unit))).encode()).digest()
+    with closing(connection.cursor()) as cursor:
+        if is_postgres(connection, "psycopg", "psycopg2"):
+            # What the one before has written must be seen, though the transaction begins before the waiting.
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            cursor.execute(f"SET LOCAL lock_timeout = '{_TURN_SECONDS}s'")
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", (int.from_bytes(digest[:8], signed=True),))
+        elif driver(connection) in MYSQL_DRIVERS:
+            cursor.execute("SELECT GET_LOCK(%s, %s)", (digest[:16].hex(), _TURN_SECONDS))  # until it is closed
+            if cursor.fetchone()[0] != 1:
+                raise TimeoutError(f"another task has been delivering this part for {_TURN_SECONDS} s")
 
 
 def _replace(
@@ -101,28 +124,30 @@ def _replace(
 ) -> None:
     mark = hook.placeholder
     delete = f"DELETE FROM {delivery.table} WHERE publisher = {mark} AND batch = {mark} AND part = {mark}"
-    insert = f"INSERT INTO {delivery.table} ({', '.join(COLUMNS)}) VALUES ({', '.join([mark] * len(COLUMNS))})"
     with closing(connection.cursor()) as cursor:
         cursor.execute(delete, unit)
+        if copies(connection):
+            copy_in(cursor, delivery.table, list(COLUMNS), _batches(table, unit, delivery.commit_rows))
+            return
+        insert = f"INSERT INTO {delivery.table} ({', '.join(COLUMNS)}) VALUES ({', '.join([mark] * len(COLUMNS))})"
         for rows in _rows(table, unit, delivery.commit_rows):
             cursor.executemany(insert, rows)
 
 
-def _rows(table: pa.Table, unit: tuple[str, str, int], size: int) -> Iterator[list[tuple[Any, ...]]]:
-    """The rows as the table wants them, ``size`` at a time."""
+def _batches(table: pa.Table, unit: tuple[str, str, int], size: int) -> Iterator[list[pa.Array]]:
+    """The columns as the table wants them, ``size`` rows at a time; constant ones as scalars."""
+    import pyarrow as pa
+
     source = [{"item_rank": "rank"}.get(name, name) for name in list(COLUMNS)[len(unit) :]]
     for batch in table.select(source).to_batches(max_chunksize=size):
-        values = (map(_plain, column.to_pylist()) for column in batch.columns)
+        yield [*map(pa.scalar, unit), *batch.columns]
+
+
+def _rows(table: pa.Table, unit: tuple[str, str, int], size: int) -> Iterator[list[tuple[Any, ...]]]:
+    """The rows as the table wants them, ``size`` at a time."""
+    for columns in _batches(table, unit, size):
+        values = (map(plain, column.to_pylist()) for column in columns[len(unit) :])
         yield [(*unit, *row) for row in zip(*values, strict=True)]
-
-
-def _plain(value: Any) -> Any:
-    """A value that every driver takes the same way."""
-    if isinstance(value, bool):
-        return int(value)
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
-    return value
 
 
 def _ensure_table(hook: DbApiHook, connection: Any, delivery: WarehouseDelivery) -> None:

@@ -16,7 +16,7 @@ from include.publishers.audiences import WarehouseAudience
 from include.publishers.config import load_publisher, warehouse_audience
 from include.publishers.senders import TRANSACTION_COLUMNS, Transactions, raw_columns
 from include.staging import to_path
-from warehouse.pull import Columns, Query, drop_leftovers, pull_file, pull_query
+from warehouse.pull import Columns, Query, pull_file, pull_query
 from warehouse.queries import WHOLE, Partition, check_splits_itself, checked_key, narrowed, render, sql_text
 from warehouse.source import pull_source, source_query, widened
 
@@ -116,7 +116,6 @@ class PullAudienceOperator(_PullOperator):
             BadInput: the columns are not those wanted.
         """
         part = self.partition or WHOLE
-        drop_leftovers(self._run(), part["of"])
         if self.file:
             columns = Columns(["auth_user_id"], ["recipient"])
             return self._done(pull_file(self._list(part), columns, self._run()), 0)

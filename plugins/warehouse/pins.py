@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from include.errors import PipelineError
+from include.errors import PipelineError, StoreRefused
 from include.pins.drafts import FILES
 from include.pins.reading import is_ndjson
 from include.pins.rows import OPTIONAL, REQUIRED
 from include.publishers.senders import Pins
-from include.staging import atomic_write, write_json
+from include.staging import atomic_write, remove_folder, write_json
 from warehouse.pull import Columns
 from warehouse.queries import render
 from warehouse.source import pull_source
@@ -43,7 +43,7 @@ def pull_pins(
         ConfigError: template, connection or place of the files are not set up rightly.
         BadInput: there is no such file, a required column is missing, or a value is no scalar.
     """
-    shutil.rmtree(run / "raw", ignore_errors=True)
+    remove_folder(run / "raw")
     template = files or settings.files
     if template:
         place = render(template, context, publisher, window, of_the_run=bool(files), what="files")
@@ -60,11 +60,13 @@ def _copy(publisher: str, place: str, run: Path) -> dict[str, Any]:
 
     staged = []
     try:
-        with local_files(place, run / ".files") as found:
+        with local_files(place, run) as found:
             for number, (name, path) in enumerate(found):
                 staged.append({"name": name, "staged": f"scopes-{number:05d}{_ending(name)}"})
                 with atomic_write(run / "raw" / staged[-1]["staged"]) as temporary:
                     shutil.copyfile(path, temporary)
+    except StoreRefused:  # where they are staged
+        raise
     except PipelineError as error:
         raise type(error)(f"publisher {publisher}: files: {error}") from error
     write_json(run / "raw" / FILES, {"files": staged})

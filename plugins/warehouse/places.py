@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from include.errors import BadInput, ConfigError
+from include.staging import scratch
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -20,26 +21,26 @@ _COPIED_BYTES = 8 * 1024 * 1024
 
 
 @contextmanager
-def local_files(place: str, workplace: Path) -> Iterator[Iterator[tuple[str, Path]]]:
+def local_files(place: str, near: Path) -> Iterator[Iterator[tuple[str, Path]]]:
     """The files behind a URI: the name to show and the local path of each, in the order of their names.
 
-    Objects of a store are copied into ``workplace`` when their turn comes, and removed before the next one.
+    Objects of a store are copied to a local disk when their turn comes, and removed before the next one.
 
     Args:
         place: ``/absolute/path``, ``file:///absolute/path``, or a URI of an object store as Airflow's
             ``ObjectStoragePath`` takes it, such as ``s3://connection@bucket/orders-*.csv.gz``. In the path, ``*`` and
             ``?`` stand for any text and any character between two slashes.
-        workplace: a folder of this task alone.
+        near: copies lie near this folder, or, if that is in a store, in TMPDIR.
 
     Raises:
         BadInput: there is no such file. That is never taken for a day without purchases.
         ConfigError: the place cannot be used.
     """
-    shutil.rmtree(workplace, ignore_errors=True)
-    try:
-        yield _local(place) if "://" not in place or place.startswith("file://") else _copies(place, workplace)
-    finally:
-        shutil.rmtree(workplace, ignore_errors=True)
+    if "://" not in place or place.startswith("file://"):
+        yield _local(place)
+        return
+    with scratch(near) as workplace:
+        yield _copies(place, workplace)
 
 
 def shown(place: str) -> str:
@@ -96,7 +97,6 @@ def _copies(place: str, workplace: Path) -> Iterator[tuple[str, Path]]:
 def _copied(
     scheme: str, store: AbstractFileSystem, objects: Sequence[str], workplace: Path
 ) -> Iterator[tuple[str, Path]]:
-    workplace.mkdir(parents=True)
     for number, name in enumerate(objects):
         copy = workplace / f"{number:05d}{''.join(Path(name).suffixes[-2:])}"
         called = shown(f"{scheme}://{name.lstrip('/')}")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from include.errors import PipelineError
+from include.errors import PipelineError, StoreError, StoreRefused
 from warehouse.cursor import stream, warehouse_hook
 
 if TYPE_CHECKING:
-    from include.extract import Record
+    from include.extract import Batches, ByColumns, Record
 
 log = logging.getLogger(__name__)
 
@@ -57,13 +57,16 @@ def pull_query(query: Query, columns: Columns, run: Path, part: int, names: Mapp
     Raises:
         ConfigError: the connection cannot be used.
         BadInput: the columns are not those wanted, or hold what is no scalar.
+        StoreError, StoreRefused: where the part is staged, not the warehouse, does not do what is asked.
         Exception: what the database driver raises, with a note that names the publisher and the connection.
     """
     where = f"publisher {query.publisher}, connection {query.connection}"
     hook = warehouse_hook(query.connection)
     try:
-        with stream(hook, query.sql, query.batch_rows) as result:
+        with stream(hook, query.sql, query.batch_rows, by_columns=True) as result:
             return _write(result.batches, result.columns, columns, run, part, names)
+    except (StoreError, StoreRefused):  # not of the warehouse
+        raise
     except PipelineError as error:
         raise type(error)(f"{where}: {error}") from error
     except Exception as error:
@@ -83,16 +86,8 @@ def pull_file(path: Path, columns: Columns, run: Path) -> Record:
     return _write(batches, names, columns, run, 0)
 
 
-def drop_leftovers(run: Path, parts: int) -> None:
-    """Remove parts that an earlier try of this run made when it was cut into more parts than now."""
-    for path in (run / "raw").glob("*-*.*"):
-        number = path.stem.rpartition("-")[2]
-        if number.isdecimal() and int(number) >= parts:
-            path.unlink(missing_ok=True)
-
-
 def _write(
-    batches: Iterable[Sequence[Sequence[Any]]],
+    batches: Batches,
     came: Sequence[str],
     columns: Columns,
     run: Path,
@@ -108,7 +103,7 @@ def _write(
     return write_places(rows, places, came, run / "raw", part)
 
 
-def _progress(batches: Iterable[Sequence[Sequence[Any]]], part: int) -> Iterator[Sequence[Sequence[Any]]]:
+def _progress(batches: Batches, part: int) -> Iterator[Sequence[Sequence[Any]] | ByColumns]:
     """Pass batches on; every few seconds and at the end log how many rows went by, and how fast."""
     started = told = time.monotonic()
     rows = 0

@@ -44,8 +44,8 @@ WHOLE: Partition = {"index": 0, "of": 1, "low": None, "high": None}
 
 
 def sql_folders() -> list[Path]:
-    """Where SQL files are looked for: ``sql`` beside ``PUBLISHERS_DIR`` if that is set, then ``include/sql``."""
-    own = [publishers_folder().resolve().parent / "sql"] if os.environ.get("PUBLISHERS_DIR") else []
+    """Where SQL files are looked for: ``PUBLISHERS_DIR``, with the publishers that name them, then ``include/sql``."""
+    own = [publishers_folder().resolve()] if os.environ.get("PUBLISHERS_DIR") else []
     return [*own, PROJECT_ROOT / "include" / "sql"]
 
 

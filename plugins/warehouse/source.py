@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from include.errors import ConfigError, PipelineError
+from include.errors import ConfigError, PipelineError, StoreRefused
 from include.publishers.base import Source
-from warehouse.pull import Columns, Query, drop_leftovers, pull_query
+from warehouse.pull import Columns, Query, pull_query
 from warehouse.queries import render, sql_text
 
 if TYPE_CHECKING:
@@ -57,7 +57,6 @@ def pull_source(
         BadInput: there is no such file, a required column is missing, or a value is no scalar.
         Exception: what the database driver raises, with a note that names the publisher and the connection.
     """
-    drop_leftovers(run, 1)
     if files or source.files:
         return _pull_files(source, columns, run, context, publisher, window, names or {}, files, run_window)
     query = query or source_query(source, context, publisher, window, run_window)
@@ -112,7 +111,7 @@ def _pull_files(
     template = files or source.files or ""
     place = render(template, context, publisher, window, of_the_run=bool(files), run_window=run_window, what="files")
     try:
-        with local_files(place, run / ".files") as paths:
+        with local_files(place, run) as paths:
             return stage_files(
                 paths,
                 columns.required,
@@ -123,5 +122,7 @@ def _pull_files(
                 header=source.header,
                 order=columns.order,
             )
+    except StoreRefused:  # where they are staged
+        raise
     except PipelineError as error:
         raise type(error)(f"publisher {publisher}: files: {error}") from error

@@ -1,13 +1,13 @@
-"""A small shop in SQLite and in PostgreSQL, publishers that read them, and a stand-in for a running task."""
+"""A small shop in SQLite, PostgreSQL and MariaDB, publishers that read them, and a stand-in for a running task."""
 
 import json
 import os
 import sqlite3
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import yaml
@@ -19,7 +19,19 @@ POSTGRES = {
     "password": os.environ.get("TEST_POSTGRES_PASSWORD", ""),
     "dbname": os.environ.get("TEST_POSTGRES_DATABASE", "test"),
 }
+MARIADB = {
+    "host": os.environ.get("TEST_MARIADB_HOST", "127.0.0.1"),
+    "port": int(os.environ.get("TEST_MARIADB_PORT", "3306")),
+    "user": os.environ.get("TEST_MARIADB_USER", "root"),
+    "password": os.environ.get("TEST_MARIADB_PASSWORD", ""),
+}
 Writer = Callable[..., None]
+
+
+def no_service(what: str) -> NoReturn:
+    """Skip, or fail where all services must be there."""
+    (pytest.fail if os.environ.get("REQUIRE_SERVICES") == "1" else pytest.skip)(what)
+    raise AssertionError
 
 
 @pytest.fixture
@@ -46,7 +58,7 @@ def postgres(connection: Callable[..., None]) -> Iterator[Any]:
     try:
         admin = psycopg.connect(**POSTGRES, autocommit=True, connect_timeout=3)
     except psycopg.OperationalError as error:
-        pytest.skip(f"no PostgreSQL at {POSTGRES['host']}:{POSTGRES['port']}: {str(error).strip()[:100]}")
+        no_service(f"no PostgreSQL at {POSTGRES['host']}:{POSTGRES['port']}: {str(error).strip()[:100]}")
     schema = f"warehouse_{uuid.uuid4().hex[:12]}"
     with closing(admin):
         admin.execute(f"CREATE SCHEMA {schema}")
@@ -67,11 +79,53 @@ def postgres(connection: Callable[..., None]) -> Iterator[Any]:
             admin.execute(f"DROP SCHEMA {schema} CASCADE")
 
 
+class MariaDB:
+    """A connection with the manners of the others."""
+
+    def __init__(self, database: str | None = None) -> None:
+        import mysql.connector
+
+        self.connection = mysql.connector.connect(**MARIADB, database=database, autocommit=True, connection_timeout=3)
+
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> Any:
+        cursor = self.connection.cursor(buffered=True)
+        cursor.execute(sql, values)
+        return cursor
+
+
+@pytest.fixture
+def maria(connection: Callable[..., None]) -> Iterator[MariaDB]:
+    """A database of its own behind the connection ``maria``; skips where there is no server."""
+    errors = pytest.importorskip("mysql.connector.errors")
+    try:
+        admin = MariaDB()
+    except errors.Error as error:
+        no_service(f"no MariaDB or MySQL at {MARIADB['host']}:{MARIADB['port']}: {str(error)[:100]}")
+    database = f"warehouse_{uuid.uuid4().hex[:12]}"
+    admin.execute(f"CREATE DATABASE {database} CHARACTER SET latin1")  # so that a table must say it holds any text
+    connection(
+        "maria",
+        conn_type="mysql",
+        host=MARIADB["host"],
+        port=MARIADB["port"],
+        login=MARIADB["user"],
+        password=MARIADB["password"],
+        schema=database,
+        extra={"client": "mysql-connector-python"},
+    )
+    own = MariaDB(database)
+    try:
+        yield own
+    finally:
+        own.connection.close()
+        admin.execute(f"DROP DATABASE {database}")
+        admin.connection.close()
+
+
 @pytest.fixture
 def publisher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Writer:
     """Write the file of publisher ``shop``: ``publisher(sql=..., ...)`` sets keys of ``audience``."""
     folder = tmp_path / "publishers"
-    (tmp_path / "sql").mkdir()
     folder.mkdir()
     monkeypatch.setenv("PUBLISHERS_DIR", str(folder))
 

@@ -4,8 +4,10 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing, suppress
+from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any
 
@@ -107,6 +109,26 @@ def test_postgres_rows_are_tuples_even_if_the_connection_asks_for_dictionaries(
     form = {"host": info.host, "port": info.port, "login": info.user, "password": info.password, "schema": info.dbname}
     connection("pg_dicts", conn_type="postgres", **form, extra={"cursor": "dictcursor"})
     assert read(warehouse_hook("pg_dicts"), "SELECT 1 AS a", 4) == (["a"], [[(1,)]])
+
+
+def test_mariadb_comes_in_batches_and_its_moments_in_utc(maria: Any) -> None:
+    maria.execute("SET time_zone = '+02:00'")
+    maria.execute("CREATE TABLE t (moment TIMESTAMP(3) NULL, shop_time DATETIME, name TEXT CHARACTER SET utf8mb4)")
+    maria.execute("INSERT INTO t VALUES ('2026-05-01 12:00:00.5', '2026-05-01 12:00', 'ž😀 %s'), (NULL, NULL, NULL)")
+    columns, batches = read(warehouse_hook("maria"), "SELECT * FROM t ORDER BY name DESC -- 10 %", 1)
+    assert columns == ["moment", "shop_time", "name"]
+    moment = datetime(2026, 5, 1, 10, 0, 0, 500_000, UTC)
+    assert batches == [[(moment, datetime(2026, 5, 1, 12), "ž😀 %s")], [(None, None, None)]]
+    assert read(warehouse_hook("maria"), "SELECT 1 AS a FROM t WHERE 1 = 0", 4) == (["a"], [])
+
+
+def test_a_large_result_of_mariadb_is_given_up_at_once(maria: Any) -> None:
+    started = time.monotonic()
+    with stream(warehouse_hook("maria"), "SELECT seq FROM seq_1_to_100000000", 5) as result:
+        assert next(result.batches)[0] == (1,)
+    with suppress(KeyError), stream(warehouse_hook("maria"), "SELECT seq FROM seq_1_to_100000000", 5):
+        raise KeyError
+    assert time.monotonic() - started < 20  # to its end it would take many minutes
 
 
 def test_both_postgres_drivers_use_a_named_cursor(postgres: Any) -> None:

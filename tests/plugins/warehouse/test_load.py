@@ -1,8 +1,14 @@
 """The warehouse delivery: the same table, however often and from however many tasks a part is delivered."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -12,6 +18,8 @@ import pytest
 from include.errors import ConfigError
 from include.publishers.deliveries import WarehouseDelivery
 from warehouse import load
+from warehouse.copy import copies, plain
+from warehouse.cursor import warehouse_hook
 from warehouse.load import COLUMNS, deliver_part
 
 SCHEMA = pa.schema(
@@ -56,10 +64,10 @@ def delivery(connection: str, table: str = "newsletter", commit_rows: int = 100)
     )
 
 
-@pytest.fixture(params=["shop", "pg"])
+@pytest.fixture(params=["shop", "pg", "maria"])
 def database(request: pytest.FixtureRequest) -> tuple[str, Any]:
     """Name of a connection, and the database behind it."""
-    return request.param, request.getfixturevalue("shop" if request.param == "shop" else "postgres")
+    return request.param, request.getfixturevalue({"pg": "postgres"}.get(request.param, request.param))
 
 
 def content(db: Any, table: str = "newsletter") -> list[tuple[Any, ...]]:
@@ -69,7 +77,7 @@ def content(db: Any, table: str = "newsletter") -> list[tuple[Any, ...]]:
 
 def test_rows_arrive_as_they_are(database: tuple[str, Any]) -> None:
     name, db = database
-    title, when = "Käse 'n' \"Brot\"; --%s", "2026-05-01T12:00:00.123456+00:00"
+    title, when = "Käse 😀 'n' \"Brot\"; --%s\n\\.\n\t\r\n\\N", "2026-05-01T12:00:00.123456+00:00"
     assert deliver_part(delivery(name), "shop", "b1", 3, part_table(2, title=title)) == 2
     unit, urls = ("shop", "b1", 3), ("https://x/?a=%25&i=0", "https://x/?a=%25&i=1")
     assert content(db) == [
@@ -101,18 +109,18 @@ def test_a_failure_in_the_middle_leaves_the_table_as_it_was(
     deliver_part(delivery(name), "shop", "b1", 0, part_table(250))
     before = content(db)
 
-    real = load._rows
+    real = load._batches
 
-    def half(*arguments: Any) -> Iterator[list[tuple[Any, ...]]]:
+    def half(*arguments: Any) -> Iterator[Any]:
         batches = real(*arguments)
         yield next(batches)
         yield next(batches)
         raise OSError("the power went off")
 
-    monkeypatch.setattr(load, "_rows", half)
+    monkeypatch.setattr(load, "_batches", half)
     with pytest.raises(OSError, match="power") as caught:
         deliver_part(delivery(name), "shop", "b1", 0, part_table(300, title="Milk"))
-    monkeypatch.setattr(load, "_rows", real)
+    monkeypatch.setattr(load, "_batches", real)
     assert caught.value.__notes__ == ["delivery table, table newsletter, part 0: the table was left as it was"]
     assert content(db) == before
     assert deliver_part(delivery(name), "shop", "b1", 0, part_table(300, title="Milk")) == 300
@@ -121,7 +129,7 @@ def test_a_failure_in_the_middle_leaves_the_table_as_it_was(
 
 def test_times_of_other_zones_are_written_in_utc() -> None:
     east = datetime(2026, 5, 1, 14, tzinfo=timezone(timedelta(hours=2)))
-    assert load._plain(east) == "2026-05-01T12:00:00+00:00"
+    assert plain(east) == "2026-05-01T12:00:00+00:00"
 
 
 def test_a_table_of_the_shops_own_keeps_its_types(postgres: Any) -> None:
@@ -141,6 +149,20 @@ def test_a_foreign_table_is_refused(database: tuple[str, Any]) -> None:
     assert db.execute("SELECT count(*) FROM newsletter").fetchone()[0] == 0
 
 
+def test_a_table_of_another_schema(postgres: Any, maria: Any) -> None:
+    postgres.execute("CREATE TABLE newsletter (other int)")
+    schema = f"{postgres.execute('SELECT current_schema()').fetchone()[0]}_b"
+    postgres.execute(f"CREATE SCHEMA {schema}")
+    place = maria.execute("SELECT database()").fetchone()[0]
+    try:
+        for name, db, table in (("pg", postgres, f"{schema}.newsletter"), ("maria", maria, f"{place}.newsletter")):
+            for _ in range(2):
+                assert deliver_part(delivery(name, table), "shop", "b1", 0, part_table(3)) == 3
+            assert len(content(db, table)) == 3
+    finally:
+        postgres.execute(f"DROP SCHEMA {schema} CASCADE")
+
+
 def test_a_schema_that_is_not_there_is_the_databases_error(postgres: Any) -> None:
     with pytest.raises(Exception, match="no_such_schema"):
         deliver_part(delivery("pg", "no_such_schema.newsletter"), "shop", "b1", 0, part_table(2))
@@ -152,8 +174,81 @@ def test_the_table_is_found_by_unit_through_an_index(database: tuple[str, Any]) 
     if name == "shop":
         (plan,) = db.execute("EXPLAIN QUERY PLAN DELETE FROM newsletter WHERE publisher='a' AND batch='b' AND part=1")
         assert "newsletter_unit" in plan[3]
+    elif name == "maria":
+        assert len(db.execute("SHOW INDEX FROM newsletter WHERE Key_name = 'newsletter_unit'").fetchall()) == 3
     else:
         assert db.execute("SELECT count(*) FROM pg_indexes WHERE indexname = 'newsletter_unit'").fetchone()[0] == 1
+
+
+KILLED = """
+import os, signal
+from tests.plugins.warehouse.test_load import delivery, part_table
+from warehouse import load
+real = load._batches
+def half(*arguments):
+    batches = real(*arguments)
+    yield next(batches)
+    yield next(batches)
+    os.kill(os.getpid(), signal.SIGKILL)
+load._batches = half
+load.deliver_part(delivery("NAME"), "shop", "b1", 0, part_table(3000, title="Milk"))
+"""
+
+
+def test_a_task_that_is_killed_leaves_the_table_as_it_was(postgres: Any) -> None:
+    name, db = "pg", postgres
+    with closing(warehouse_hook(name).get_conn()) as opened:
+        assert copies(opened)
+    deliver_part(delivery(name), "shop", "b1", 0, part_table(250))
+    before = content(db)
+    done = subprocess.run([sys.executable, "-c", KILLED.replace("NAME", name)], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert content(db) == before
+    deliver_part(delivery(name), "shop", "b1", 0, part_table(300, title="Milk"))
+    assert {row[10] for row in content(db)} == {"Milk"}
+    assert len(content(db)) == 300
+
+
+def test_the_same_part_by_two_tasks_at_once_is_there_once(database: tuple[str, Any]) -> None:
+    """A task that was given up may still run when its next try begins."""
+    name, db = database
+    deliver_part(delivery(name), "shop", "b0", 0, part_table(1))
+    together = threading.Barrier(3)
+
+    def write(_: int) -> None:
+        together.wait()
+        for _ in range(4):
+            deliver_part(delivery(name, commit_rows=50), "shop", "b1", 0, part_table(300))
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(write, range(3)))
+    assert len(content(db)) == 301
+
+
+@pytest.mark.parametrize(("psycopg_3", "isolation"), [(True, "repeatable read"), (False, "read committed")])
+def test_it_is_there_once_whatever_the_roles_isolation_and_the_driver(
+    psycopg_3: bool, isolation: str, postgres: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction that must not see what was committed while it waited for its turn would not delete it."""
+    monkeypatch.setattr("airflow.providers.postgres.hooks.postgres.USE_PSYCOPG3", psycopg_3)
+    form = json.loads(os.environ["AIRFLOW_CONN_PG"])
+    form["extra"]["options"] += f" -c default_transaction_isolation={isolation.replace(' ', chr(92) + ' ')}"
+    monkeypatch.setenv("AIRFLOW_CONN_PG", json.dumps(form))
+    with closing(warehouse_hook("pg").get_conn()) as opened:
+        assert type(opened).__module__.partition(".")[0] == ("psycopg" if psycopg_3 else "psycopg2")
+    deliver_part(delivery("pg"), "shop", "b0", 0, part_table(1))
+    real, meeting = load._batches, threading.Barrier(2)
+
+    def together(*arguments: Any) -> Iterator[Any]:
+        with suppress(threading.BrokenBarrierError):
+            meeting.wait(0.5)  # both have deleted: nobody may come here while another is about to insert
+        return real(*arguments)
+
+    monkeypatch.setattr(load, "_batches", together)
+    with ThreadPoolExecutor(2) as pool:
+        parts = [part_table(60), part_table(60)]
+        assert list(pool.map(lambda part: deliver_part(delivery("pg"), "shop", "b1", 0, part), parts)) == [60, 60]
+    assert len(content(postgres)) == 61
 
 
 def test_tasks_that_deliver_at_the_same_time_wait_for_each_other(database: tuple[str, Any]) -> None:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from include.errors import BadInput, ConfigError
+from include.raw import read_raw
 from warehouse import pull
 from warehouse.operators import PullAudienceOperator, PullTransactionsOperator
 from warehouse.partitions import plan_partitions
@@ -72,7 +73,7 @@ def test_a_query_that_splits_itself(
     assert [len(staged(tmp_path, part)) for part in (0, 1)] == [50, 50]
 
 
-def test_a_later_try_replaces_the_part_and_leaves_no_others(
+def test_of_a_later_try_that_is_cut_into_fewer_parts_only_those_count(
     people: Any, publisher: Callable[..., None], context: dict[str, Any], tmp_path: Path
 ) -> None:
     publisher(sql="SELECT id, name AS auth_user_id FROM people", partitions=3, partition_key="id")
@@ -81,12 +82,7 @@ def test_a_later_try_replaces_the_part_and_leaves_no_others(
     people.execute("DELETE FROM people WHERE id > 2")
     publisher(sql="SELECT id, name AS auth_user_id FROM people", partition_key="id")
     _, pulled = audience(tmp_path, context)
-    assert pulled["rows"] == 3
-    assert sorted(path.name for path in (tmp_path / "raw").iterdir()) == [
-        "part-00000.json",
-        "part-00000.parquet",
-        "refused-00000.parquet",
-    ]
+    assert pulled["rows"] == read_raw(tmp_path / "raw", 1).rows == 3
 
 
 def test_a_try_that_fails_leaves_no_record(
@@ -151,7 +147,7 @@ def test_wrong_columns_are_named(
 def test_all_rows_in_every_partition_are_refused(
     people: Any, publisher: Callable[..., None], context: dict[str, Any], tmp_path: Path
 ) -> None:
-    (tmp_path / "sql" / "all.sql").write_text("SELECT name AS auth_user_id FROM people")
+    (tmp_path / "publishers" / "all.sql").write_text("SELECT name AS auth_user_id FROM people")
     publisher(sql="all.sql", partitions=2)
     with pytest.raises(ConfigError, match="every partition would give all rows"):
         audience(tmp_path, context, partition={"index": 1, "of": 2, "low": None, "high": None})
@@ -246,3 +242,54 @@ def test_dag_files_can_import_the_operators_cheaply() -> None:
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip().endswith("[]")
+
+
+@pytest.fixture(params=["shop", "pg", "maria"])
+def database(request: pytest.FixtureRequest) -> tuple[str, Any]:
+    """Name of a connection, and the database behind it."""
+    return request.param, request.getfixturevalue({"pg": "postgres"}.get(request.param, request.param))
+
+
+def test_every_database_gives_the_same_audience_and_purchases(
+    database: tuple[str, Any], publisher: Callable[..., None], context: dict[str, Any], tmp_path: Path
+) -> None:
+    name, db = database
+    many = "CHARACTER SET utf8mb4" if name == "maria" else ""
+    moment = {"shop": "TEXT", "pg": "TIMESTAMPTZ", "maria": "TIMESTAMP(3)"}[name]
+    db.execute(f"CREATE TABLE people (id INTEGER, name VARCHAR(20) {many})")
+    db.execute("INSERT INTO people VALUES (1, 'a'), (7, 'ž😀'), (8, 'b%s\t'), (40, NULL), (NULL, '')")
+    db.execute(f"CREATE TABLE bought (s INTEGER, p VARCHAR(9), at {moment}, n DECIMAL(9,2))")
+    zone = "" if name == "maria" else "+00:00"
+    if name == "maria":
+        db.execute("SET time_zone = '+00:00'")
+    times = [f"'2017-{day}.500{zone}'" for day in ("02-28 23:59:59", "03-01 00:00:00", "03-31 23:59:59")]
+    rows = [f"({number}, 'x{number}', {time}, {number}.50)" for number, time in enumerate(times)]
+    db.execute(f"INSERT INTO bought VALUES {', '.join(rows)}")
+    purchases = {
+        "connection": name,
+        "sql": "SELECT s AS session_id, p AS identity, at AS created_at, n AS quantity FROM bought "
+        "WHERE at >= '{{ window_start }}' AND at < '{{ window_end }}' ORDER BY s",
+        "sessions": "as_extracted",
+    }
+    publisher(
+        connection=name,
+        sql="SELECT id, name AS auth_user_id FROM people",
+        partitions=3,
+        partition_key="id",
+        past_transactions=purchases,
+    )
+    partitions = plan_partitions("shop", None, context)
+    assert len(partitions) == 3
+    pulled = [audience(tmp_path / "a", context, partition=each)[1] for each in partitions]
+    found = [row["auth_user_id"] for part in pulled for row in staged(tmp_path / "a", part["part"])]
+    assert sorted(found, key=repr) == sorted(["a", "ž😀", "b%s\t", None, ""], key=repr)
+    run = tmp_path / "t"
+    operator = PullTransactionsOperator(task_id="pull", publisher="shop", run_folder=run.as_uri(), window=WINDOW)
+    assert operator.execute({**context, "task": operator})["rows"] == 2
+    came = [[row[key] for key in ("session_id", "identity", "created_at", "quantity")] for row in staged(run)]
+    middle = {"shop": " "}.get(name, "T")
+    fraction = "500" if name == "shop" else "500000"
+    assert came == [
+        ["1", "x1", f"2017-03-01{middle}00:00:00.{fraction}+00:00", "1.50" if name != "shop" else "1.5"],
+        ["2", "x2", f"2017-03-31{middle}23:59:59.{fraction}+00:00", "2.50" if name != "shop" else "2.5"],
+    ]

@@ -22,10 +22,10 @@ def test_text_is_taken_as_it_is_and_a_name_is_a_file(tmp_path: Path, monkeypatch
     assert sql_text("SELECT 'x.sql' AS a") == "SELECT 'x.sql' AS a"
     assert "household_id" in sql_text(" demo_audience.sql ")
     monkeypatch.setenv("PUBLISHERS_DIR", str(tmp_path / "publishers"))
-    (tmp_path / "sql" / "more").mkdir(parents=True)
-    (tmp_path / "sql" / "more" / "own.sql").write_text("SELECT 1")
-    (tmp_path / "sql" / "demo_audience.sql").write_text("SELECT 2")
-    assert sql_folders() == [tmp_path / "sql", PROJECT_ROOT / "include" / "sql"]
+    (tmp_path / "publishers" / "more").mkdir(parents=True)
+    (tmp_path / "publishers" / "more" / "own.sql").write_text("SELECT 1")
+    (tmp_path / "publishers" / "demo_audience.sql").write_text("SELECT 2")
+    assert sql_folders() == [tmp_path / "publishers", PROJECT_ROOT / "include" / "sql"]
     assert sql_text("more/own.sql") == "SELECT 1"
     assert sql_text("demo_audience.sql") == "SELECT 2"
     assert "basket_id" in sql_text("demo_transactions.sql")
@@ -37,7 +37,7 @@ def test_a_file_elsewhere_is_refused_with_the_folders(
 ) -> None:
     monkeypatch.setenv("PUBLISHERS_DIR", str(tmp_path / "publishers"))
     (tmp_path / "secret.sql").write_text("SELECT 1")
-    with pytest.raises(ConfigError, match=rf"{name}.*looked below {tmp_path}/sql, .*include/sql"):
+    with pytest.raises(ConfigError, match=rf"{name}.*looked below {tmp_path}/publishers, .*include/sql"):
         sql_text(name)
 
 
