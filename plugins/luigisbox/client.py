@@ -281,11 +281,11 @@ def skew_seconds(response: requests.Response, now: float) -> float | None:
 
 
 def skew_sentence(skew: float | None) -> str:
-    """The clock skew as half a sentence; a ``Date`` has whole seconds, so it is good to a second or so."""
+    """The clock skew as half a sentence; ``Date`` has whole seconds and ages on its way: less than 2 s says nothing."""
     if skew is None:
         return "their clock is unknown (no usable Date in the answer)"
-    if abs(skew) < 1:
-        return "the clocks agree to a second"
+    if abs(skew) < 2:
+        return "the clocks agree to two seconds"
     where = "ahead of" if skew > 0 else "behind"
     verdict = "too much" if abs(skew) > TOLERANCE_SECONDS else "within"
     return f"this machine's clock is {abs(skew):.0f} s {where} theirs ({verdict}: {TOLERANCE_SECONDS} s are allowed)"

@@ -1,6 +1,6 @@
-"""The buttons on a task in Airflow's UI.
+"""The button on a task in Airflow's UI, which shows links of http and https only.
 
-A link is what the operator holds at the end of each stretch of its work (before it defers, and after it resumed), so
+The link is what the operator holds at the end of each stretch of its work (before it defers, and after it resumed), so
 it is there while the task waits. Airflow stores it as an XCom and reads it from there.
 """
 
@@ -20,13 +20,3 @@ class ResultLink(BaseOperatorLink):
     def get_link(self, operator: "BaseOperator", *, ti_key: Any) -> str:  # noqa: ARG002
         """The link, or nothing before it is known."""
         return getattr(operator, "result_link", None) or ""
-
-
-class StagedManifest(BaseOperatorLink):
-    """The manifest of what was sent."""
-
-    name = "Staged manifest"
-
-    def get_link(self, operator: "BaseOperator", *, ti_key: Any) -> str:  # noqa: ARG002
-        """The manifest's URI, or nothing before it is known."""
-        return getattr(operator, "manifest_uri", None) or ""

@@ -1,12 +1,10 @@
 """Fetching a batch: streamed to the staging store, hashed on the way, with a record of where it came from.
 
-The batch is written beside the others under a temporary name; only when it is whole does it get its folder, which is
-named after its SHA-256.
+The batch is written to a work folder; only when it is whole does it get its place, in a folder that is named after its
+SHA-256.
 """
 
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,11 +14,13 @@ from urllib.parse import urlsplit
 
 import requests
 
-from include.errors import BadInput
+from include.errors import BadInput, ConfigError, StoreError
+from include.object_files import words
+from include.recommendations import index
 from include.recommendations.batches import batch_folder
 from include.recommendations.freshness import Seen
 from include.recommendations.layout import FETCH
-from include.staging import write_json
+from include.staging import move_file, write_json
 from luigisbox.connections import LinkAccess, is_http
 from luigisbox.result_link import HEAD_BYTES, length_of, open_store, public_link, seen_from, store_headers
 from vendor_http.errors import Unreachable, error_for_status
@@ -33,22 +33,29 @@ KEPT_HEADERS = ("etag", "last-modified", "content-length", "content-type", "date
 
 @dataclass(frozen=True)
 class Fetched:
-    """A batch that lies in the staging store, and its fingerprint for later looks."""
+    """A batch that lies in the staging store, its fingerprint for later looks, and where its raw file is local."""
 
     folder: Path
     seen: Seen
+    raw: Path
 
 
 def fetch_batch(
-    url: str, access: LinkAccess, root: Path, publisher: str, form: str, max_bytes: int, retry: Retry | None = None
+    url: str,
+    access: LinkAccess,
+    place: tuple[Path, str],
+    work: Path,
+    form: str,
+    max_bytes: int,
+    retry: Retry | None = None,
 ) -> Fetched:
     """Fetch a batch into its folder.
 
     Args:
         url: the whole result link.
         access: what opens it.
-        root: the staging store.
-        publisher: whose batch it is.
+        place: the staging store and the publisher's name.
+        work: a local folder of this task alone; of a batch in a store, the raw file stays there.
         form: ``xml`` or ``json``; the file's extension.
         max_bytes: a longer batch is refused.
         retry: how patiently.
@@ -60,17 +67,13 @@ def fetch_batch(
     """
 
     def attempt(_number: int) -> Fetched:
-        with _temporary(root / publisher / "batches") as folder:
-            return _store(url, access, folder, batch_place=(root, publisher), form=form, max_bytes=max_bytes)
+        return _store(url, access, place, work / f"raw.{form}", max_bytes)
 
     return (retry or Retry()).run(f"fetch of {public_link(url)}", attempt)
 
 
-def _store(
-    url: str, access: LinkAccess, folder: Path, *, batch_place: tuple[Path, str], form: str, max_bytes: int
-) -> Fetched:
+def _store(url: str, access: LinkAccess, place: tuple[Path, str], raw: Path, max_bytes: int) -> Fetched:
     started_at = _now()
-    raw = folder / f"raw.{form}"
     with _opened(url, access) as (status, headers, pieces):
         size, sha256, head = _save(pieces, raw, max_bytes)
     promised = length_of(headers)
@@ -86,16 +89,11 @@ def _store(
         "sha256": sha256,
         "content_length": promised,
     }
-    target = batch_folder(*batch_place, sha256)
-    _move(raw, target)
+    target = batch_folder(*place, sha256)
+    index.register(target)
+    raw = move_file(raw, target / raw.name)  # the same bytes may lie there already, from an earlier fetch
     write_json(target / FETCH, record)
-    return Fetched(folder=target, seen=seen_from(headers, head))
-
-
-def _move(raw: Path, target: Path) -> None:
-    """Give the file its place; the same bytes may lie there already, from an earlier fetch."""
-    target.mkdir(parents=True, exist_ok=True)
-    raw.replace(target / raw.name)
+    return Fetched(folder=target, seen=seen_from(headers, head), raw=raw)
 
 
 def _save(pieces: Iterator[bytes], path: Path, max_bytes: int) -> tuple[int, str, bytes]:
@@ -147,21 +145,12 @@ def _pieces(response: requests.Response, url: str) -> Iterator[bytes]:
 def _opened_in_store(url: str, access: LinkAccess) -> Iterator[tuple[int, dict[str, str], Iterator[bytes]]]:
     path = open_store(url, access)
     try:
-        headers = store_headers(path.stat())
-        with path.open("rb") as handle:
-            yield 200, headers, iter(lambda: handle.read(PIECE_BYTES), b"")
-    except OSError as error:
-        raise Unreachable(f"{public_link(url)}: cannot be read ({type(error).__name__}).") from error
-
-
-@contextmanager
-def _temporary(parent: Path) -> Iterator[Path]:
-    parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".incoming-", dir=parent))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        with words(public_link(url)):
+            headers = store_headers(path.stat())
+            with path.open("rb") as handle:
+                yield 200, headers, iter(lambda: handle.read(PIECE_BYTES), b"")
+    except (FileNotFoundError, ConfigError, StoreError) as error:
+        raise Unreachable(f"cannot be read: {error}") from error
 
 
 def _now() -> str:

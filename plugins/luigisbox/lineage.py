@@ -9,8 +9,11 @@ if TYPE_CHECKING:
 
 
 def file_dataset(uri: str) -> tuple[str, str]:
-    """Namespace and name of a staged file."""
-    return "file", unquote(urlsplit(uri).path)
+    """Namespace and name of a staged file; in a store the bucket and the key, without the connection."""
+    parts = urlsplit(uri)
+    if parts.scheme == "file":
+        return "file", unquote(parts.path)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", parts.path.lstrip("/")
 
 
 def link_dataset(link: str) -> tuple[str, str]:

@@ -13,8 +13,9 @@ from include.errors import BadInput, NotReady
 from include.publishers.batches import LinkBatch
 from include.recommendations import batches, freshness
 from include.recommendations.freshness import Seen
+from include.staging import scratch
 from luigisbox.connections import LinkAccess, is_http, link_access
-from luigisbox.fetch import fetch_batch
+from luigisbox.fetch import Fetched, fetch_batch
 from luigisbox.result_link import Memory, Watch, look_once, public_link, resolve_link, watch
 from luigisbox.triggers import BatchTrigger
 from luigisbox.wait import Outcome, Wait, outcome_of, refuse_superseded
@@ -96,9 +97,13 @@ class LinkPlace:
             PermanentError: the link refuses the credentials, or points to another host.
             Superseded: the batch may be that of a newer list.
         """
+        with scratch(batches.batches_folder(wait.root, wait.publisher.name)) as work:
+            return self._examine(wait, work)
+
+    def _examine(self, wait: Wait, work: Path) -> Outcome | Wait:
+        place = (wait.root, wait.publisher.name)
         try:
-            form, max_bytes = self._settings.format, self._settings.max_bytes
-            fetched = fetch_batch(self._url, self._access, wait.root, wait.publisher.name, form, max_bytes)
+            fetched = fetch_batch(self._url, self._access, place, work, self._settings.format, self._settings.max_bytes)
         except BadInput as error:
             return replace(wait, reason=str(error))
         except (TransientError, NotFound) as error:
@@ -107,25 +112,25 @@ class LinkPlace:
             if error.status == 401:
                 raise
             return replace(wait, reason=f"it could not be fetched: {error}")
-        why = _why_not(wait, fetched.folder)
+        why = _why_not(wait, fetched)
         if why is None:
             return outcome_of(wait, fetched.folder, "fresh")
-        batches.prune(wait.root, wait.publisher.name)  # a wait must not pile up what it refuses
+        batches.prune(*place)  # a wait must not pile up what it refuses
         return replace(wait, reason=why, refused=(*wait.refused, fetched.seen.as_dict())[-KEPT_REFUSALS:])
 
 
-def _why_not(wait: Wait, batch: Path) -> str | None:
+def _why_not(wait: Wait, fetched: Fetched) -> str | None:
     """Why a fetched batch cannot be used; None if it can, and then it is accepted."""
     from include.recommendations.parse import parse_batch
 
-    publisher = wait.publisher.name
+    publisher, batch = wait.publisher.name, fetched.folder
     try:
-        parse_batch(batch, wait.publisher.batch)
+        parse_batch(batch, wait.publisher.batch, raw=fetched.raw)
     except NotReady as error:
         return f"the batch is not whole: {error}"
     except BadInput as error:
         return f"what the link shows is not a batch: {error}"
-    previous = user_sets.previous(wait.root, wait.user_set)
+    previous = user_sets.previous(wait.user_set)
     latest, earlier = (
         batches.latest(wait.root, publisher),
         batches.judged_stale(wait.root, publisher, wait.user_set.name),

@@ -13,7 +13,7 @@ from include.errors import ConfigError, PipelineError
 from include.publishers.config import load_publisher, past_transactions
 from include.staging import staging_root, to_path
 from luigisbox.assets import user_set_accepted
-from luigisbox.extra_links import ResultLink, StagedManifest
+from luigisbox.extra_links import ResultLink
 from luigisbox.hooks import LuigisBoxHook
 from luigisbox.retries import RETRY_POLICY
 
@@ -39,21 +39,18 @@ class UploadUsersOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("publisher", "run")
-    operator_extra_links = (StagedManifest(),)
     ui_color = "#e8f4ea"
 
     def __init__(self, *, publisher: str, run: str, **options: Any) -> None:
         super().__init__(**{"retry_policy": RETRY_POLICY, "multiple_outputs": True, **options})
         self.publisher = publisher
         self.run = run
-        self.manifest_uri = ""
         self.sent: dict[str, Any] = {}
 
     def execute(self, context: "Context") -> dict[str, Any]:
         """Check once more, send, note the accepted list, announce it."""
-        from luigisbox.uploads import manifest_uri, record_users, send_users
+        from luigisbox.uploads import record_users, send_users
 
-        self.manifest_uri = manifest_uri(self.run)
         settings, run = load_publisher(self.publisher).luigisbox, to_path(self.run)
         if settings.upload_users:
             figures = send_users(LuigisBoxHook(settings.connection).client, staging_root(), self.publisher, run)
@@ -85,23 +82,19 @@ class UploadTransactionsOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("publisher", "run")
-    operator_extra_links = (StagedManifest(),)
     ui_color = "#e8f4ea"
 
     def __init__(self, *, publisher: str, run: str, **options: Any) -> None:
         super().__init__(**{"retry_policy": RETRY_POLICY, "multiple_outputs": True, **options})
         self.publisher = publisher
         self.run = run
-        self.manifest_uri = ""
         self.sent: dict[str, Any] = {}
 
     def execute(self, context: "Context") -> dict[str, Any]:
         """Send what the ledger does not know as sent."""
         from ledgers import open_ledger
         from luigisbox.transactions import send_transactions
-        from luigisbox.uploads import manifest_uri
 
-        self.manifest_uri = manifest_uri(self.run)
         publisher = load_publisher(self.publisher)
         settings = past_transactions(publisher)
         client = LuigisBoxHook(publisher.luigisbox.connection).client

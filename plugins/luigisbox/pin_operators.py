@@ -9,7 +9,6 @@ from airflow.sdk import BaseOperator
 from include.errors import ConfigError
 from include.publishers.config import load_publisher
 from include.staging import staging_root, to_path
-from luigisbox.extra_links import StagedManifest
 from luigisbox.hooks import LuigisBoxHook
 from luigisbox.retries import RETRY_POLICY
 
@@ -38,7 +37,6 @@ class SendPinsOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("publisher", "run", "as_of", "mode", "conflict_strategy", "only_show")
-    operator_extra_links = (StagedManifest(),)
     ui_color = "#e8f4ea"
 
     def __init__(
@@ -59,7 +57,6 @@ class SendPinsOperator(BaseOperator):
         self.mode = mode
         self.conflict_strategy = conflict_strategy
         self.only_show = only_show
-        self.manifest_uri = ""
 
     def execute(self, context: "Context") -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
         """Send.
@@ -70,7 +67,6 @@ class SendPinsOperator(BaseOperator):
         """
         from include.pins.newest import one_sender
         from luigisbox.pin_sending import send_pins
-        from luigisbox.uploads import manifest_uri
 
         publisher = load_publisher(self.publisher)
         if publisher.pins is None:
@@ -78,7 +74,6 @@ class SendPinsOperator(BaseOperator):
         mode = _one_of("mode", self.mode or publisher.pins.mode, _MODES)
         strategy = _one_of("conflict_strategy", self.conflict_strategy or publisher.pins.conflict_strategy, _STRATEGIES)
         only_show = _one_of("only_show", str(self.only_show).lower(), ("true", "false"))
-        self.manifest_uri = manifest_uri(self.run)
         run = to_path(self.run)
         with one_sender(staging_root() / publisher.name / "pins", datetime.fromisoformat(self.as_of), run) as newest:
             return send_pins(

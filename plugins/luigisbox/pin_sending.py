@@ -17,11 +17,12 @@ from include.pins.parts import Part, read_parts
 from include.pins.results import RESULTS, Results, table
 from include.pins.scopes import key
 from include.publishers.senders import Pins
-from include.staging import MANIFEST, read_json, write_json
+from include.staging import read_json, write_json
 from luigisbox.pin_calls import Calls
 from luigisbox.pin_items import Item
 from luigisbox.pin_notes import Notes
 from luigisbox.pins import PinClient, Strategy
+from luigisbox.uploads import manifest_of
 from vendor_http.errors import Conflict, Invalid, NotFound
 
 Mode = Literal["create", "sync"]
@@ -61,9 +62,7 @@ def send_pins(
         PipelineError: scopes were refused and the publisher does not skip them, or nobody knows what became of some.
         VendorError: Luigi's Box did not take a call; what became of each line so far is in ``results.parquet``.
     """
-    manifest = read_json(run / MANIFEST)
-    if manifest.get("kind") != "pins":
-        raise BadInput(f"{run / MANIFEST}: kind is {manifest.get('kind')!r}, expected 'pins'")
+    manifest = manifest_of(run, "pins")
     sending = _Sending(client, run, settings, conflict_strategy, manifest)
     if mode == "sync" and not manifest["scopes"]:
         raise BadInput(

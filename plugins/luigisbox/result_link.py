@@ -16,7 +16,8 @@ from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from include.errors import ConfigError
+from include.errors import ConfigError, StoreError
+from include.object_files import words
 from include.recommendations.freshness import Seen, still_waiting
 from luigisbox.connections import LinkAccess, is_http
 from luigisbox.watching import Surroundings, repeat
@@ -197,13 +198,14 @@ def store_headers(stat: Mapping[str, Any]) -> dict[str, str]:
 def _look_in_store(url: str, access: LinkAccess) -> Look:
     path = open_store(url, access)
     try:
-        headers = store_headers(path.stat())
-        with path.open("rb") as handle:
-            return Look(seen=seen_from(headers, handle.read(HEAD_BYTES)))
+        with words(public_link(url)):
+            headers = store_headers(path.stat())
+            with path.open("rb") as handle:
+                return Look(seen=seen_from(headers, handle.read(HEAD_BYTES)))
     except FileNotFoundError:
         return Look(reason="nothing is published at the link yet (no such file)")
-    except OSError as error:
-        return Look(reason=f"the link cannot be read ({type(error).__name__})")
+    except (ConfigError, StoreError) as error:
+        return Look(reason=f"the link cannot be read: {error}")
 
 
 async def watch(what: Watch, around: Surroundings | None = None) -> dict[str, Any]:

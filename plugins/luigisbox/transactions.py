@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from include.errors import BadInput, NotReady
+from include.objects import arrow
 from ledgers.policy import SEEN, not_yet, settle_by_policy
 from luigisbox.transaction_books import SENT, TransactionBooks
 from luigisbox.uploads import manifest_of
@@ -153,8 +154,8 @@ class _Sending:
 
         path = self.run / chunk["index"]
         try:
-            index = pq.read_table(path, columns=["rows", "bytes", "day"])
-        except (OSError, ValueError) as error:
+            index = pq.read_table(str(path), filesystem=arrow(path), columns=["rows", "bytes", "day"])
+        except (FileNotFoundError, ValueError) as error:
             raise BadInput(f"{path}: cannot be read ({error}). Nothing of its file was sent. Clear `build`.") from error
         sums = {name: pc.sum(index[name].cast("int64")).as_py() or 0 for name in ("rows", "bytes")}
         if (len(index), sums["rows"], sums["bytes"]) != (chunk["sessions"], chunk["rows"], chunk["bytes"]):

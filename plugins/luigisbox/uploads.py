@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from include.errors import BadInput
+from include.errors import BadInput, PipelineError, StoreError
 from include.publishers.config import load_publisher
 from include.staging import MANIFEST, read_json, to_path
 from vendor_http.errors import VendorError
@@ -24,22 +24,18 @@ NOT_SENT = {"sent": False, "why": "luigisbox.upload_users is false: Luigi's Box 
 """The answer in the record of a list that was not sent."""
 
 
-def manifest_uri(run: str) -> str:
-    """Where the manifest of a run lies."""
-    return (to_path(run) / MANIFEST).as_uri()
-
-
 def send_users(client: "Client", root: Path, publisher: str, run: Path) -> dict[str, Any]:
     """Send the list of an audience run and note it as the live one.
 
-    The last checks, the sending and the note are one piece of work: on one machine another sender of this publisher
-    waits until it is done; across machines the pool ``luigisbox`` with its one slot keeps senders apart.
+    The last checks, the sending and the note are one piece of work: another sender of this publisher waits until it
+    is done (``include.audience.sending``).
 
     Raises:
         BadInput: the run is not a whole audience run, or is empty.
         OlderThanLive: a newer list was accepted meanwhile.
         NotPassed: the guard did not let this list pass against the list that is live now.
         VendorError: Luigi's Box did not take it.
+        PipelineError: another list was sent while this one was on its way.
     """
     from include.audience import guard, sending, user_sets
 
@@ -133,20 +129,24 @@ def _send_noted(client: "Client", root: Path, publisher: str, run: Path, manifes
             "replaces whatever list is there.",
             *(publisher, left["run"], left["sent_at"], left["name"], left["as_of"]),
         )
+    mine = sending.noted(root, publisher)
     try:
-        return client.upload_users([run / chunk["name"] for chunk in manifest["chunks"]], manifest)
-    except (VendorError, BadInput):
+        receipt = client.upload_users([run / chunk["name"] for chunk in manifest["chunks"]], manifest)
+    except (VendorError, PipelineError, StoreError):
         if not client.maybe_stored:
             sending.end(root, publisher, left)
         raise
+    sending.check_not_overtaken(root, publisher, mine)
+    return receipt
 
 
 def manifest_of(run: Path, kind: str) -> dict[str, Any]:
-    """The manifest of a run that is whole.
+    """The manifest of a run that is whole; the log says where it lies.
 
     Raises:
         BadInput: it is not there, or that of another kind of run.
     """
+    log.info("the run's manifest: %s", (run / MANIFEST).as_uri())
     manifest = read_json(run / MANIFEST)
     if manifest.get("kind") != kind:
         raise BadInput(f"{run / MANIFEST}: kind is {manifest.get('kind')!r}, expected {kind!r}")

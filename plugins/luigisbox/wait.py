@@ -180,7 +180,7 @@ def _newer_list(wait: Wait) -> "UserSet | None":
     while each and each.name > wait.user_set.name:  # names begin with the moment of acceptance
         if each.record["sha256"] != wait.user_set.record["sha256"]:
             newer = each
-        each = user_sets.previous(wait.root, each)
+        each = user_sets.previous(each)
     return newer
 
 

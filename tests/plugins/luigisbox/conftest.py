@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,6 +32,13 @@ class Box:
         answer = requests.post(f"{self.url}/_sandbox/publish", json=options)
         answer.raise_for_status()
         return dict(answer.json())
+
+    @contextmanager
+    def behind(self, seconds: float = 3) -> Iterator[None]:
+        """The sandbox's clock is behind."""
+        self.fault("skewed_clock", seconds=-seconds)
+        yield
+        self.fault("skewed_clock", seconds=0)
 
     def state(self) -> dict[str, Any]:
         return dict(requests.get(f"{self.url}/_sandbox/state").json())
@@ -176,7 +185,7 @@ class Shop:
 
         folder = self.root / "shop" / "audience" / run
         write_rows([[(user,) for user in ids]], ["auth_user_id"], ["auth_user_id"], ["recipient"], folder / "raw", 0)
-        build_audience(folder, load_publisher("shop").audience, as_of or datetime.now(UTC))
+        build_audience(folder, load_publisher("shop").audience, as_of or datetime.now(UTC), 1)
         anything = dict.fromkeys((name for name in Guard.model_fields if name.endswith("_percent")), 100)
         judge(folder, user_sets.live(self.root, "shop"), Guard(**anything))
         return folder
@@ -203,3 +212,30 @@ class Shop:
 def shop(staging: Path, tmp_path: Path, box: Box, monkeypatch: pytest.MonkeyPatch) -> Shop:
     (tmp_path / "publishers").mkdir()
     return Shop(staging, tmp_path / "publishers", box, monkeypatch)
+
+
+@pytest.fixture
+def new_shop() -> type[Shop]:
+    """Makes shops with other stores, or without a sandbox."""
+    return Shop
+
+
+@pytest.fixture(scope="module")
+def purchases(sandbox: Running) -> None:
+    """What recommendations are made of: ten users who bought things."""
+    rows = [
+        {"session_id": f"s{user}-{basket}", "identity": f"p{(user * 3 + basket + item) % 12}", "user_id": f"u{user}"}
+        for user in range(10)
+        for basket in range(3)
+        for item in range(3)
+    ]
+    path = sandbox.state / "purchases.json"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    chunk = {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    Client(Settings(sandbox.url, sandbox.tracker, sandbox.private_key)).upload_transactions(path, chunk)
+    for _ in range(500):
+        states = [upload["state"] for upload in requests.get(f"{sandbox.url}/_sandbox/uploads").json()]
+        if states == ["accepted"]:
+            return
+        time.sleep(0.01)
+    raise AssertionError(states)

@@ -3,7 +3,7 @@
 ``python -m tests.plugins.luigisbox.kill_child`` reads jobs from standard input, a JSON line each, and prints two lines
 for each: ``number pid`` when its process is there, ``number = code`` when it has ended (negative: the signal). The line
 ``{"kill_number": 3}`` kills one. A job may also say where somebody ends its task: an exception is raised there. Only
-this process imports; a fork costs milliseconds. It imports no Airflow.
+this process imports; a fork costs milliseconds. It imports no Airflow, but for an object store.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ import select
 import signal
 import sys
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,6 +24,8 @@ import psycopg
 import luigisbox.body
 from include.errors import NotReady
 from include.ledger import Ledger, Unsettled, postgres_ledger, sqlite_ledger, tables  # noqa: F401
+from include.objects import ObjectPath
+from include.staging import staging_root, to_path
 from include.transactions import changed, rest  # noqa: F401
 from luigisbox.client import Client, Settings
 from luigisbox.transactions import send_transactions
@@ -80,7 +83,7 @@ def send(job: dict[str, Any]) -> int:
     """One attempt to send a run, as a task makes it."""
     luigisbox.body.PIECE_BYTES = PIECE_BYTES
     client = Client(Settings(job["url"], job["tracker"], job["key"]), Retry(attempts=2, sleep=lambda _: None))
-    ledger, run = ledger_at(job["ledger"]), Path(job["run"])
+    ledger, run = ledger_at(job["ledger"]), to_path(job["run"])
     watch = Watch(*job.get("kill") or job.get("end") or (), kill="kill" in job)
     sys.setprofile(watch)
     try:
@@ -107,6 +110,7 @@ def _fork(job: dict[str, Any]) -> int:
     code = FAILED
     with contextlib.suppress(BaseException):
         os.close(0)
+        os.dup2(2, 1)  # standard output is for answers
         code = send(job)
     os._exit(code)
 
@@ -129,6 +133,10 @@ def _do(order: dict[str, Any], running: dict[int, int]) -> None:
 
 def main() -> None:
     """Do what the lines say, until no more come and all senders have ended."""
+    if isinstance(staging_root(), ObjectPath):
+        for module in ("airflow.sdk.io", "airflow.providers.amazon.aws.fs.s3", "s3fs"):  # each fork opens it itself
+            import_module(module)
+
     running: dict[int, int] = {}
     waiting = b""
     ended = False

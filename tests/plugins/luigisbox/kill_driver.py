@@ -2,6 +2,7 @@
 
 python -m tests.plugins.luigisbox.kill_driver --kills 300 --seed 7
 python -m tests.plugins.luigisbox.kill_driver --kills 300 --seed 7 --database postgresql://postgres@127.0.0.1/postgres
+python -m tests.plugins.luigisbox.kill_driver --kills 30 --staging s3 --database postgresql://postgres@127.0.0.1/postgres
 
 Shops are generated. Each has runs of overlapping windows, which are sent by processes that die, until all is sent. Then
 the rows that the sandbox accepted must be those of the shop, each session in one upload, and all books must balance.
@@ -9,6 +10,7 @@ the rows that the sandbox accepted must be those of the shop, each session in on
 
 import argparse
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -17,7 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,8 +30,9 @@ import requests
 from include.extract import write_rows
 from include.publishers.senders import Transactions
 from include.sandbox.server import Running, running
-from include.staging import PROJECT_ROOT, read_json, slug
+from include.staging import PROJECT_ROOT, read_json, slug, staging_root
 from include.transactions.build import build_transactions
+from tests.object_store import BUCKET, CONNECTION, s3_server, use
 from tests.plugins.luigisbox.kill_child import ENDED, FAILED, PHASES, SENT, UNSETTLED, WAITING, ledger_at
 
 NAMES = ["session_id", "identity", "user_id", "created_at"]
@@ -173,6 +176,7 @@ class Driver:
 
     box: Running
     folder: Path
+    staging: Path
     zygote: Zygote
     chance: random.Random
     ledger_place: str = ""
@@ -193,7 +197,7 @@ class Driver:
     def shop(self, windows: int) -> Shop:
         """A new shop."""
         self.done["shops"] += 1
-        return make_shop(self.chance, self.folder, f"shop{self.done['shops']}", windows)
+        return make_shop(self.chance, self.staging, f"shop{self.done['shops']}", windows)
 
     def measure(self) -> None:
         """Send one shop undisturbed, and count the events of each phase: the points at which others will die."""
@@ -342,7 +346,7 @@ class Driver:
         url = self.box.url.replace("//", f"//{shop.name}@")  # the sandbox has one account: so each shop has its own
         account = {"url": url, "tracker": self.box.tracker, "key": self.box.private_key}
         return self.zygote.start(
-            {**account, "ledger": self.ledger_place, "shop": shop.name, "run": str(run), **options}
+            {**account, "ledger": self.ledger_place, "shop": shop.name, "run": run.as_uri(), **options}
         )
 
     def wait(self, number: int) -> int:
@@ -428,10 +432,10 @@ def _connections(port: int) -> bool:
 
 
 @contextmanager
-def driver(folder: Path, seed: int) -> Iterator[Driver]:
+def driver(folder: Path, seed: int, staging: Path | None = None) -> Iterator[Driver]:
     """A driver with a sandbox of its own; tell it which ledger to :meth:`~Driver.use`."""
     with running(folder / "sandbox") as box, Zygote() as zygote:
-        yield Driver(box, folder / "staging", zygote, random.Random(seed))
+        yield Driver(box, folder, staging or folder / "staging", zygote, random.Random(seed))
 
 
 @contextmanager
@@ -454,15 +458,15 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--database", help="URL of a Postgres server with /database; without: SQLite")
+    parser.add_argument("--staging", choices=["folder", "s3"], default="folder")
     options = parser.parse_args()
     folder, started = Path(tempfile.mkdtemp(prefix="kills-")), time.monotonic()
     place = database_of_its_own(options.database) if options.database else None
     try:
-        if place is None:
-            found = drive(folder, str(folder / "ledger.sqlite"), options.seed, options.kills)
-        else:
-            with place as url:
-                found = drive(folder, url, options.seed, options.kills)
+        with ExitStack() as places:
+            url = places.enter_context(place) if place else str(folder / "ledger.sqlite")
+            staging = places.enter_context(_in_s3()) if options.staging == "s3" else None
+            found = drive(folder, url, options.seed, options.kills, staging)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     lines = [(f"killed {phase}", found.kills[phase]) for phase in (*PHASES, FROM_OUTSIDE)]
@@ -472,9 +476,18 @@ def main() -> None:
     sys.stdout.write("All that was to arrive has arrived, once.\n")
 
 
-def drive(folder: Path, ledger_place: str, seed: int, kills: int) -> Driver:
+@contextmanager
+def _in_s3() -> Iterator[Path]:
+    """A staging store in S3."""
+    with s3_server() as address:
+        use(address)
+        os.environ["STAGING_URI"] = f"s3://{CONNECTION}@{BUCKET}/kills"
+        yield staging_root()
+
+
+def drive(folder: Path, ledger_place: str, seed: int, kills: int, staging: Path | None = None) -> Driver:
     """Kill so often: shops one process at a time, and every third by a backfill in parallel."""
-    with driver(folder, seed) as made:
+    with driver(folder, seed, staging) as made:
         made.use(ledger_place)
         while made.killed() < kills:
             if made.done["shops"] % 3:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.errors import BadInput
@@ -45,6 +45,7 @@ def test_all_chunks_are_one_file(tmp_path: Path) -> None:
     assert part.get_payload(decode=True) == b"one\ntwo\n"
 
 
+@settings(deadline=None, max_examples=30)
 @given(
     sizes=st.lists(st.sampled_from([0, 1, 1000, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1]), min_size=1, max_size=4)
 )

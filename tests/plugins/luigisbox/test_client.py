@@ -269,7 +269,7 @@ class TestProbe:
     def test_a_sentence_when_all_is_well(self, box: Any) -> None:
         sentence = box.client().probe()
         assert "is reachable and accepts the key of tracker 1234-5678" in sentence
-        assert "the clocks agree to a second" in sentence
+        assert "the clocks agree to two seconds" in sentence
         assert [entry["path"] for entry in box.requests()] == ["/v1/recommender/pin/1234-5678/scopes"]
 
     def test_a_skewed_clock_is_named_before_it_hurts(self, box: Any) -> None:
@@ -285,6 +285,7 @@ class TestProbe:
         [
             (None, "their clock is unknown"),
             (-0.4, "the clocks agree"),
+            (1.7, "the clocks agree"),
             (7.2, "7 s ahead of theirs (too much"),
             (-3.0, "3 s behind theirs (within"),
         ],

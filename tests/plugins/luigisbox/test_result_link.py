@@ -25,6 +25,7 @@ from luigisbox.result_link import (
     watch,
 )
 from luigisbox.watching import Surroundings
+from tests.object_store import connection
 from vendor_http import shared_transport as shared
 from vendor_http.errors import PermanentError, Unreachable
 from vendor_http.retry import Retry
@@ -169,7 +170,7 @@ def test_a_redirect_to_nowhere_is_waited_out(serve: Serve, location: str, tmp_pa
     url = serve(lambda request: request.reply(302, Location=location))
     assert len(asyncio.run(look(url, LinkAccess())).reason.splitlines()) == 1
     with pytest.raises(Unreachable):
-        fetch_batch(url, LinkAccess(), tmp_path, "shop", "xml", 1000, Retry(attempts=1))
+        fetch_batch(url, LinkAccess(), (tmp_path, "shop"), tmp_path, "xml", 1000, Retry(attempts=1))
 
 
 @pytest.mark.parametrize(
@@ -196,7 +197,8 @@ def test_headers_nobody_can_read_stop_no_wait(serve: Serve, headers: dict[str, s
         asyncio.run(look(url, LinkAccess(), found.seen))
         assert Night().run(url)["status"] == "found"
     with contextlib.suppress(Unreachable):
-        assert fetch_batch(url, LinkAccess(), tmp_path, "shop", "xml", 1000, Retry(attempts=1)).seen.etag is None
+        fetched = fetch_batch(url, LinkAccess(), (tmp_path, "shop"), tmp_path, "xml", 1000, Retry(attempts=1))
+        assert fetched.seen.etag is None
 
 
 def test_waits_share_one_transport_that_is_closed_after_the_last(serve: Serve) -> None:
@@ -357,9 +359,23 @@ def test_what_stores_say_in_the_words_of_http(stat: dict[str, Any], headers: dic
     assert store_headers(stat) == headers
 
 
+@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:9", "http://no.such.host.invalid"])
+def test_a_store_that_cannot_be_reached_is_waited_for(
+    endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The libraries of the stores have errors of their own."""
+    monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
+    for name, value in connection(endpoint, "away", config_kwargs={"retries": {"max_attempts": 1}}).items():
+        monkeypatch.setenv(name, value)
+    link, access = "s3://away@bucket/b.xml", LinkAccess()
+    assert asyncio.run(look(link, access)).reason.startswith("the link cannot be read: s3://bucket/b.xml: the object")
+    with pytest.raises(Unreachable, match="the object store"):
+        fetch_batch(link, access, (tmp_path, "shop"), tmp_path, "xml", 10_000, Retry(attempts=1))
+
+
 def test_a_store_without_its_provider() -> None:
     with pytest.raises(ConfigError, match="install its Airflow provider"):
-        open_store("s3://bucket/b.xml", LinkAccess())
+        open_store("gs://bucket/b.xml", LinkAccess())
 
 
 def test_the_default_log_is_a_logger() -> None:

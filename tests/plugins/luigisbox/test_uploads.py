@@ -14,7 +14,7 @@ from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from include.audience import sending, user_sets
 from include.audience.guard import NotPassed, judge
-from include.errors import BadInput
+from include.errors import BadInput, PipelineError
 from include.publishers.models import Guard
 from include.staging import read_json, write_json
 from luigisbox.assets import user_set_accepted
@@ -48,9 +48,10 @@ class TestUsers:
         operator, here = UploadUsersOperator(task_id="upload", publisher="shop", run=run.as_uri(), **options), context()
         return operator.execute(here), (operator, here)
 
-    def test_the_accepted_list_is_noted_and_announced(self, shop: Any) -> None:
+    def test_the_accepted_list_is_noted_and_announced(self, shop: Any, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level("INFO")
         run, asset, alias = shop.audience("one", "u1", "u2", "u3"), user_set_accepted("shop"), AssetAlias("any")
-        figures, (operator, here) = self.send(run, outlets=[asset, alias])
+        figures, (_, here) = self.send(run, outlets=[asset, alias])
         live = user_sets.live(shop.root, "shop")
         assert live is not None
         assert figures["user_set"] == live.name
@@ -62,8 +63,7 @@ class TestUsers:
         assert here["outlet_events"][asset].extra == figures
         (event,) = here["outlet_events"][alias].asset_alias_events
         assert (event.dest_asset_key.name, event.extra) == ("user_set_shop", figures)
-        (button,) = operator.operator_extra_links
-        assert button.get_link(operator, ti_key=None) == (run / "manifest.json").as_uri()
+        assert f"the run's manifest: {(run / 'manifest.json').as_uri()}" in caplog.text
 
     def test_an_empty_list_is_refused(self, shop: Any) -> None:
         with pytest.raises(BadInput, match="an empty list is never sent"):
@@ -188,6 +188,26 @@ class TestUsers:
         assert live.name == figures["user_set"]
         assert live.record["run"] == "one"
         assert "Run the audience again now" in caplog.text
+
+    @pytest.mark.parametrize("still_on_its_way", [True, False])
+    def test_a_list_whose_turn_was_lost_on_the_way_is_not_recorded(self, shop: Any, still_on_its_way: bool) -> None:
+        run, other, client = shop.audience("one", "u1"), shop.audience("two", "u2"), shop.box.client()
+        upload = client.upload_users
+
+        def overtaken(*whole: Any) -> Any:
+            receipt = upload(*whole)
+            sending.begin(shop.root, "shop", other)
+            if not still_on_its_way:
+                sending.end(shop.root, "shop")
+            return receipt
+
+        client.upload_users = overtaken
+        with pytest.raises(PipelineError, match="another list was sent meanwhile"):
+            send_users(client, shop.root, "shop", run)
+        assert user_sets.live(shop.root, "shop") is None
+        noted = sending.noted(shop.root, "shop")
+        assert noted is not None
+        assert noted["run"] == ("two" if still_on_its_way else "one")
 
     def test_an_attempt_that_died_is_named_and_replaced(self, shop: Any, caplog: pytest.LogCaptureFixture) -> None:
         note = shop.root / "shop" / "user_sets" / sending.SENDING

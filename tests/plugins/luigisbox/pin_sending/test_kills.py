@@ -14,7 +14,7 @@ import requests
 from include.sandbox.server import Running, running
 from include.staging import PROJECT_ROOT
 
-from .test_pin_sending import Place, lines_with, outcomes, scope, scopes
+from .conftest import Place, lines_with, outcomes, scope, scopes
 
 POINTS = {
     ("raise", "create"): [
