@@ -6,12 +6,10 @@ as long as the sample carries what it carried when the read began; after a verdi
 
 import asyncio
 import logging
-import shutil
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
@@ -21,7 +19,8 @@ from include.publishers.audiences import KlaviyoAudience
 from include.publishers.batches import KlaviyoBatch
 from include.recommendations import batches, platform_batch
 from include.recommendations.layout import FETCH
-from include.staging import read_json, to_path, utc_text
+from include.recommendations.platform import Carried
+from include.staging import read_json, remove_folder, scratch, to_path, utc_text
 from klaviyo.batch_look import Look, SampleMemory, load_sample, look_once, stage_sample, state_of, watch
 from klaviyo.batch_read import default_of, read_profiles, reading_folder, sources_taken
 from klaviyo.batch_trigger import KlaviyoBatchTrigger
@@ -105,13 +104,17 @@ class KlaviyoPlace:
 
         started = time.time()
         try:
-            batch = self._read(wait)
-            parse_batch(batch, self._settings)
+            staged, default, record = self._read(wait)
+            whose = (wait.root, wait.publisher.name)
+            with scratch(batches.batches_folder(*whose)) as work:
+                batch, raw = platform_batch.write_batch(whose, work, staged, wait.user_set, default, record)
+                parse_batch(batch, self._settings, raw=raw)
         except TransientError as error:  # what came stays, to be gone on with
             return self._later(wait, f"the profiles could not be read: {error}", started)
         except (NotReady, BadInput) as error:
             self._forget_pages(wait)
             return self._later(wait, f"the profiles hold no whole batch: {error}", started)
+        _warn_of_missing(wait, read_json(batch / FETCH)["profiles"]["missing"])
         outcome = self._judge(wait, batch, started)
         self._forget_pages(wait)
         return outcome
@@ -156,43 +159,38 @@ class KlaviyoPlace:
             reason=wait.reason,
         )
 
-    def _read(self, wait: Wait) -> Path:
-        """Read all sources of the audience, and the profile of the default set, into a batch's folder."""
-        audience = wait.publisher.audience
-        if not isinstance(audience, KlaviyoAudience):
-            raise ConfigError("batch.from klaviyo needs an audience of kind klaviyo")
-        place = batches.batches_folder(wait.root, wait.publisher.name)
-        place.mkdir(parents=True, exist_ok=True)
-        started = utc_text(datetime.now(UTC))
+    def _read(self, wait: Wait) -> tuple[list[str], Carried | None, dict[str, Any]]:
+        """Read all sources of the audience, and the profile of the default set: staged pages, that set, the record."""
+        audience, started = _audience(wait), utc_text(datetime.now(UTC))
         types = tuple(self._settings.recommendation_types)
-        with (
-            TemporaryDirectory(prefix=".incoming-", dir=place) as work,
-            Client(self._account, self._retry) as client,
-        ):
+        with Client(self._account, self._retry) as client:
             state = asyncio.run(state_of(self._what(wait)))
             staged = read_profiles(client, audience, types, state, self._reading(wait))
             default = default_of(client, types)
-            record = {
-                "url": self.shown,
-                "sources": [each["source"] for each in sources_taken(audience)],
-                "started_at": started,
-                "finished_at": utc_text(datetime.now(UTC)),
-            }
-            whose = (wait.root, wait.publisher.name)
-            batch = platform_batch.write_batch(whose, Path(work), staged, wait.user_set, default, record)
-        _warn_of_missing(batch, wait.user_set.record["rows"], audience.tolerance_percent)
-        return batch
+        record = {
+            "url": self.shown,
+            "sources": [each["source"] for each in sources_taken(audience)],
+            "started_at": started,
+            "finished_at": utc_text(datetime.now(UTC)),
+        }
+        return staged, default, record
 
     def _reading(self, wait: Wait) -> Path:
         return reading_folder(wait.root, wait.publisher.name, wait.run)
 
     def _forget_pages(self, wait: Wait) -> None:
-        shutil.rmtree(self._reading(wait), ignore_errors=True)
+        remove_folder(self._reading(wait))
 
 
-def _warn_of_missing(batch: Path, listed: int, tolerance_percent: float) -> None:
+def _audience(wait: Wait) -> KlaviyoAudience:
+    if not isinstance(wait.publisher.audience, KlaviyoAudience):
+        raise ConfigError("batch.from klaviyo needs an audience of kind klaviyo")
+    return wait.publisher.audience
+
+
+def _warn_of_missing(wait: Wait, missing: int) -> None:
     """All that Klaviyo counts was read, but the list may be older."""
-    missing = read_json(batch / FETCH)["profiles"]["missing"]
+    listed, tolerance_percent = wait.user_set.record["rows"], _audience(wait).tolerance_percent
     if 100 * missing > tolerance_percent * listed:
         log.warning(
             "%s of %s profiles of the accepted list are not among those read, more than %g %%: they may have left "

@@ -12,13 +12,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from include.errors import ConfigError
 from include.recommendations.platform import carried
 from include.recommendations.platform_batch import Sample
-from include.staging import read_json, write_json
+from include.staging import read_json, scratch, write_json
 from klaviyo import look
 from klaviyo.connections import Settings
 from klaviyo.documents import attributes_of, page_of
@@ -82,9 +81,8 @@ def stage_sample(wait: "Wait", client: "Client", settings: "KlaviyoBatch") -> Pa
     path = folder / f"{wait.user_set.name}-{shape[:12]}.json"
     if path.exists():
         return path
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".work-", dir=folder) as work:
-        chosen = choose_sample(wait.user_set, known_digests(latest), settings.sample, Path(work) / "engine")
+    with scratch(folder) as work:
+        chosen = choose_sample(wait.user_set, known_digests(latest), settings.sample, work / "engine")
     now: dict[str, str | None] = {}
     if not all(known for known, _ in chosen.values()):
         for page in client.profiles("all", fields=["properties"], filter=_any(chosen)):

@@ -3,9 +3,9 @@
 The pages lie in ``{publisher}/reading/{run}`` until what they hold was judged.
 """
 
-import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from include.publishers.audiences import KlaviyoAudience
 from include.recommendations.platform import Carried, carried
 from include.recommendations.platform_batch import Profile, table_of
 from include.recommendations.rows import DEFAULT_USER
-from include.staging import run_folder
+from include.staging import remove_folder, run_folder
 from klaviyo.client import ALL, Client
 from klaviyo.documents import attributes_of
 from klaviyo.pull import resuming
@@ -92,10 +92,15 @@ def _pages(client: Client, source: str, cursor: str | None) -> Iterator[Page]:
 
 
 def _remove_old(folder: Path) -> None:
-    oldest = time.time() - RESUME_WITHIN.total_seconds()
-    for other in folder.parent.glob("*"):
-        if other != folder and other.stat().st_mtime < oldest:
-            shutil.rmtree(other, ignore_errors=True)
+    newest: dict[Path, float] = {}
+    for segment in folder.parent.glob("*/*/*"):
+        run = segment.parent.parent
+        if run != folder:
+            with suppress(FileNotFoundError):  # that run has its verdict by now
+                newest[run] = max(newest.get(run, 0.0), segment.stat().st_mtime)
+    for run, written in newest.items():
+        if time.time() - written > RESUME_WITHIN.total_seconds():
+            remove_folder(run)
 
 
 def default_of(client: Client, types: tuple[str, ...]) -> Carried | None:

@@ -1,7 +1,8 @@
 """Writing to Klaviyo's profiles: the changes of a part as bulk import jobs, each noted before and after it is sent.
 
-The notes lie in the part's folder: ``jobs.json`` (how the changes are cut) and ``jobs/{first}-{end}.json`` (state
-``sending``, ``sent`` with the job's id, ``split`` into halves, ``done``; and who was refused, by row). A retry reads
+The notes lie in ``Part.sending``: ``jobs.json`` (how the changes are cut, and which halves came of that later) and
+``jobs/{first}-{end}.json`` (state ``sending``, ``sent`` with the job's id, ``split`` into halves, ``done``; and who was
+refused, by row). The former names a job before the latter is written, so notes are found without listing. A retry reads
 them: it polls the jobs that run and sends what was not sent. An import is an upsert, so a job whose answer was lost is
 sent again.
 """
@@ -10,6 +11,7 @@ import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,12 @@ from include.deliveries.klaviyo import TOO_LONG, cut, job_body, profile
 from include.deliveries.part import Part
 from include.errors import NotReady
 from include.publishers.deliveries import KlaviyoDelivery
-from include.staging import read_json, write_json
+from include.staging import find_json, read_json, write_json
 from klaviyo.client import Client
 from klaviyo.documents import RUNNING, Job
 from vendor_http.errors import Invalid, NotFound
 
+JOBS = "jobs.json"
 MALFORMED = "malformed"
 """Reason: Klaviyo refused the profile before its job began."""
 UNNAMED = "import_error_unnamed"
@@ -44,6 +47,10 @@ class WriteBack:
     part: Part
     settings: KlaviyoDelivery
 
+    @cached_property
+    def _folder(self) -> Path:
+        return self.part.sending
+
     def send(self) -> list[str]:
         """Send what was not sent yet; gives the ids of all jobs that are not settled.
 
@@ -54,7 +61,7 @@ class WriteBack:
         """
         for job in self._cuts():
             self._send(job["first"], job["end"], {str(row): TOO_LONG for row in job["long"]})
-        return [note["job"] for note in self._notes() if note["state"] == "sent"]
+        return [note["job"] for note in _notes(self._folder) if note["state"] == "sent"]
 
     def settle(self) -> list[str]:
         """Ask what became of the jobs that were sent; gives the ids of those that still run.
@@ -64,7 +71,7 @@ class WriteBack:
             VendorError: what Klaviyo answered at last.
         """
         running = []
-        for note in self._notes():
+        for note in _notes(self._folder):
             if note["state"] != "sent":
                 continue
             try:
@@ -89,22 +96,23 @@ class WriteBack:
 
     def refused(self) -> Iterator[tuple[int, str]]:
         """Rows of the changes that were not taken, with the reasons."""
-        for note in self._notes():
+        for note in _notes(self._folder):
             for row, reason in note["refused"].items():
                 yield int(row), reason
 
     def _cuts(self) -> list[dict[str, Any]]:
-        path = self.part.folder / "jobs.json"
-        if not path.exists():
+        path = self._folder / JOBS
+        found = find_json(path)
+        if not found:
             cuts = cut(changes(self.part), self.settings)
-            write_json(path, {"jobs": [{"first": first, "end": end, "long": long} for first, end, long in cuts]})
-        return list(read_json(path)["jobs"])
+            found = {"jobs": [{"first": first, "end": end, "long": long} for first, end, long in cuts], "halves": []}
+            write_json(path, found)
+        return list(found["jobs"])
 
     def _send(self, first: int, end: int, refused: dict[str, str]) -> dict[str, str]:
         """Send these rows but those already refused; gives who is refused in the end."""
-        path = self._path(first, end)
-        note: dict[str, Any] = {"first": first, "end": end, "job": None, "refused": refused}
-        note = read_json(path) if path.exists() else note
+        new: dict[str, Any] = {"first": first, "end": end, "job": None, "refused": refused}
+        note = find_json(_path(self._folder, first, end)) or new
         if note.get("state") in ("sent", "done"):
             return dict(note["refused"])
         if note.get("state") == "split":
@@ -139,18 +147,25 @@ class WriteBack:
             self._note({**note, "state": "done", "refused": refused})
             return dict(refused)
         middle = rows[len(rows) // 2]
-        self._note({**note, "state": "split", "middle": middle, "asked": note["refused"], "refused": {}})
-        found = self._halves(read_json(self._path(note["first"], note["end"])))
+        self._name_halves(note["first"], middle, note["end"])
+        split = {**note, "state": "split", "middle": middle, "asked": note["refused"], "refused": {}}
+        self._note(split)
+        found = self._halves(split)
         if sum(reason == MALFORMED for reason in found.values()) > MOST_MALFORMED:
             self._forget(note["first"], note["end"])
             raise error
         return found
 
+    def _name_halves(self, first: int, middle: int, end: int) -> None:
+        jobs = read_json(self._folder / JOBS)
+        jobs["halves"] += [[first, middle], [middle, end]]
+        write_json(self._folder / JOBS, jobs)
+
     def _forget(self, first: int, end: int) -> None:
         """The mistake was not the profiles': a try after it was mended sends them again."""
-        for note in self._notes():
+        for note in _notes(self._folder):
             if first <= note["first"] and note["end"] <= end and not note["job"]:
-                self._path(note["first"], note["end"]).unlink()
+                _path(self._folder, note["first"], note["end"]).unlink()
 
     def _halves(self, note: dict[str, Any]) -> dict[str, str]:
         first, middle, end = note["first"], note["middle"], note["end"]
@@ -182,14 +197,19 @@ class WriteBack:
         log.warning("import job %s: %d of %d profiles were set aside", note["job"], len(found), len(rows))
         return found
 
-    def _path(self, first: int, end: int) -> Path:
-        return self.part.folder / "jobs" / f"{first:09d}-{end:09d}.json"
-
     def _note(self, note: dict[str, Any]) -> None:
-        write_json(self._path(note["first"], note["end"]), note)
+        write_json(_path(self._folder, note["first"], note["end"]), note)
 
-    def _notes(self) -> list[dict[str, Any]]:
-        return [read_json(path) for path in sorted((self.part.folder / "jobs").glob("*.json"))]
+
+def _path(folder: Path, first: int, end: int) -> Path:
+    return folder / "jobs" / f"{first:09d}-{end:09d}.json"
+
+
+def _notes(folder: Path) -> list[dict[str, Any]]:
+    """What is noted of the jobs that ``jobs.json`` names."""
+    named = find_json(folder / JOBS) or {"jobs": [], "halves": []}
+    rows = {(job["first"], job["end"]) for job in named["jobs"]} | {(first, end) for first, end in named["halves"]}
+    return [note for first, end in sorted(rows) if (note := find_json(_path(folder, first, end)))]
 
 
 def overtaken_jobs(client: Client, part: Part) -> list[str]:
@@ -198,8 +218,7 @@ def overtaken_jobs(client: Client, part: Part) -> list[str]:
     Raises:
         VendorError: what Klaviyo answered at last.
     """
-    paths = [path for folder in claims.overtaken_folders(part) for path in sorted(folder.glob("jobs/*.json"))]
-    notes = (read_json(path) for path in paths)
+    notes = [note for folder in claims.overtaken_sendings(part) for note in _notes(folder)]
     return [note["job"] for note in notes if note["state"] == "sent" and _runs(client, note["job"])]
 
 

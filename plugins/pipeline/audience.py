@@ -42,13 +42,14 @@ def build(plan: Plan, parts: list[dict[str, Any]]) -> dict[str, Any]:
     """Validate, de-duplicate and write the chunks; a platform's sources are put together first."""
     from include.audience.build import build_audience
     from include.audience.gather import gather
+    from include.books import table
 
     settings, run, expected = load_publisher(plan["publisher"]).audience, to_path(plan["run"]), len(parts)
     if "sources" in parts[0]:
         gather(run, [source for part in parts for source in cast("Turn", part)["sources"]], settings)
         expected = 1
     manifest = build_audience(run, settings, datetime.fromisoformat(plan["as_of"]), expected)
-    log.info("books: %s; refused for: %s", manifest["books"], manifest["reasons"] or "nothing")
+    log.info("%s", table(manifest))
     return {**manifest["books"], "reasons": manifest["reasons"], "chunks": len(manifest["chunks"])}
 
 

@@ -24,7 +24,7 @@ def watched_newsletters(publisher: str, kind: str) -> Asset:
     watcher = AssetWatcher(name=f"{kind}_{publisher}", trigger=TRIGGERS[kind](publisher))
     return Asset(
         name=f"newsletters_{publisher}",
-        uri=f"luigisbox://{publisher}/newsletters",
+        uri=f"x-luigisbox://{publisher}/newsletters",
         group="luigisbox",
         watchers=[watcher],
     )

@@ -78,15 +78,10 @@ def deliver_part(plan: Plan, batch: dict[str, Any], name: str, part: int) -> dic
             figures = {"rows": load_part(delivery, publisher.name, batch_name(plan, batch), part, table)}
         else:
             assert isinstance(delivery, PythonDelivery)
-            out.mkdir(parents=True, exist_ok=True)
-            about = {
-                "publisher": publisher.name,
-                "batch": batch_name(plan, batch),
-                "part": part,
-                "delivery": name,
-                "out": str(out),
-            }
-            figures = {"rows": custom.run_callable(delivery.callable, table.to_pandas(), about)}
+            about = {"publisher": publisher.name, "batch": batch_name(plan, batch), "part": part, "delivery": name}
+            with custom.folder_for(out) as own:
+                rows_done = custom.run_callable(delivery.callable, table.to_pandas(), {**about, "out": str(own)})
+            figures = {"rows": rows_done}
     return {"delivery": name, "kind": delivery.kind, "part": part, **figures}
 
 

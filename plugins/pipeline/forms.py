@@ -125,6 +125,42 @@ NEWSLETTER = {
     ),
 }
 
+PINS = {
+    "files": Param(
+        None,
+        type=["string", "null"],
+        title="Files",
+        description="URI of a file, or of many with * and ?, instead of the publisher's query or files: one scope a "
+        "line (.ndjson, .jsonl, .json, also .gz), or one pin a row (.csv, .parquet).",
+        section="Pins",
+    ),
+    "mode": Param(
+        None,
+        type=["string", "null"],
+        enum=[None, "create", "sync"],
+        title="Mode",
+        description="create: send all of them. sync: compare with what is there, and send the difference. Empty: as "
+        "the publisher's file says.",
+        section="Pins",
+    ),
+    "conflict_strategy": Param(
+        None,
+        type=["string", "null"],
+        enum=[None, "raise", "ignore", "override"],
+        title="Conflict strategy",
+        description="Of a scope that is there already: raise refuses it, ignore leaves the old one, override replaces "
+        "it. Empty: as the publisher's file says.",
+        section="Pins",
+    ),
+    "dry_run": Param(
+        False,
+        type="boolean",
+        title="Dry run",
+        description="Show what would change, and change nothing.",
+        section="Pins",
+    ),
+}
+
 SETTLE = {
     "which": Param("transactions", type="string", enum=list(ROOMS), title="Which", description="What the file holds."),
     "file": Param(

@@ -67,6 +67,7 @@ def pull(publisher: str, name: str, run: str, window: dict[str, str] | None, fil
 @task(map_index_template="{{ what }}")
 def build(publisher: str, name: str, run: str) -> dict[str, Any]:
     """Validate the rows and write the units."""
+    from include.books import table
     from include.interactions.build import build_interactions
     from include.interactions.transfers import build_transfers
 
@@ -79,7 +80,7 @@ def build(publisher: str, name: str, run: str) -> dict[str, Any]:
         if source is None:
             raise ConfigError(f"publisher {publisher}: interactions has no source {name}")
         manifest = build_interactions(to_path(run), source, settings)
-    log.info("books: %s; refused for: %s", manifest["books"], manifest["reasons"] or "nothing")
+    log.info("%s", table(manifest))
     return {**manifest["books"], "reasons": manifest["reasons"]}
 
 

@@ -27,10 +27,11 @@ def pull(plan: Plan) -> dict[str, Any]:
 @task
 def build(plan: Plan) -> dict[str, Any]:
     """Validate the scopes, and write them in parts of one call each."""
+    from include.books import table
     from include.pins.build import build_pins
 
     manifest = build_pins(to_path(plan["run"]), _settings(plan["publisher"]))
-    log.info("books: %s; refused for: %s", manifest["books"], manifest["reasons"] or "nothing")
+    log.info("%s", table(manifest))
     return {**manifest["books"], "reasons": manifest["reasons"], "scopes": manifest["scopes"]}
 
 

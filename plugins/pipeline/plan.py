@@ -8,10 +8,12 @@ from typing import Any, TypedDict
 from airflow.sdk import get_current_context, task
 
 from include.errors import ConfigError
+from include.objects import ObjectPath
 from include.publishers.config import check_alone, load_publisher
 from include.publishers.models import Publisher
 from include.staging import run_folder, staging_root
 from pipeline.deadlines import deadline_of, warn_if_late
+from stores import turns_database
 
 
 class Plan(TypedDict):
@@ -60,7 +62,8 @@ def resolve(publisher: str, room: str, context: Mapping[str, Any]) -> Plan:
     Raises:
         ConfigError: unknown publisher, half a window, a window that ends before it starts, an unknown delivery,
             a tracker shared with another publisher, a deadline or a newsletter in the past, a misspelt parameter;
-            a publisher without the room's section, purchases from a query without a window.
+            a publisher without the room's section, purchases from a query without a window; an object store without
+            a database in which to take turns.
     """
     settings, params, dag_run = load_publisher(publisher), context["params"], context["dag_run"]
     check_alone(settings)
@@ -69,7 +72,10 @@ def resolve(publisher: str, room: str, context: Mapping[str, Any]) -> Plan:
     if room != "audience":
         _check_source(settings, room, params, window)
     as_of = window["end"] if window else _iso(dag_run.run_after)
-    run = run_folder(staging_root(), publisher, room, f"{context['dag'].dag_id}--{dag_run.run_id}")
+    root = staging_root()
+    if isinstance(root, ObjectPath):
+        turns_database()  # said now, not when all is pulled and built
+    run = run_folder(root, publisher, room, f"{context['dag'].dag_id}--{dag_run.run_id}")
     if params.get("audience_sql") and params.get("audience_file"):
         raise ConfigError("audience_sql and audience_file were both given; give one, or neither")
     send_at = _optional_moment(params, "send_at")

@@ -13,7 +13,7 @@ from typing import Any
 from include.audience import user_sets
 from include.deliveries import books, changes, claims, confirmed
 from include.deliveries.changes import Wanted
-from include.deliveries.part import CLEARED, DEFAULT, DEFAULT_SET, OWN, Part
+from include.deliveries.part import CLEARED, DEFAULT, DEFAULT_SET, OWN, Part, folder_name
 from include.publishers.config import load_publisher
 from include.publishers.deliveries import KlaviyoDelivery, SmartEmailingDelivery
 from include.recommendations.layout import ACCEPTED, list_folder
@@ -43,7 +43,7 @@ def work_of(
     folder = to_path(batch["uri"])
     manifest = read_json(folder / MANIFEST)
     part = Part(
-        folder=out / f"part-{number:03d}",
+        folder=out / folder_name(number),
         confirmed=confirmed_folder(publisher, delivery),
         recon=list_folder(folder, batch["user_set"]),
         number=number,

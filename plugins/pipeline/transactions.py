@@ -17,11 +17,12 @@ log = logging.getLogger(__name__)
 @task
 def build(plan: Plan) -> dict[str, Any]:
     """Validate the purchases and write files of whole sessions."""
+    from include.books import table
     from include.transactions.build import build_transactions
 
     settings = config.past_transactions(config.load_publisher(plan["publisher"]))
     manifest = build_transactions(to_path(plan["run"]), settings, window=plan["window"])
-    log.info("books: %s; refused for: %s", manifest["books"], manifest["reasons"] or "nothing")
+    log.info("%s", table(manifest))
     return {**manifest["books"], "reasons": manifest["reasons"], "sessions": manifest["sessions"]}
 
 

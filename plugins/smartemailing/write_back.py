@@ -1,27 +1,29 @@
 """Writing the changes of one part to SmartEmailing's contacts: imports of some hundred contacts, in order.
 
-Each call is noted when it is settled, before the next one leaves: a retry goes on after the last one noted. An import
-sets fields to values, so the call that was on its way when a worker died is sent once more without harm.
+Each call is noted when it is settled, before the next one leaves, under the row with which it began: a retry follows
+the notes from call to call and goes on after the last one. An import sets fields to values, so the call that was on its
+way when a worker died is sent once more without harm.
 """
 
 import logging
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from include.deliveries import claims
 from include.deliveries.changes import Change, changes
 from include.deliveries.part import Part
 from include.deliveries.smartemailing import REFUSED, SKIPPED, TOO_LONG, import_body, too_long
 from include.publishers.deliveries import SmartEmailingDelivery
-from include.staging import read_json, write_json
+from include.staging import find_json, write_json
 from smartemailing.client import Client
 from vendor_http.errors import Invalid
 
 MOST_REFUSED = 5
 """More contacts of one call that are refused alone: the mistake is not theirs."""
 CALLS = "calls"
-"""Folder of the records of settled calls, in that of the part."""
+"""Folder of the records of settled calls, in ``Part.sending``."""
 Refused = list[tuple[int, str]]
 """Rows of changes that were not taken, each with the reason."""
 log = logging.getLogger(__name__)
@@ -40,16 +42,18 @@ def write_back(client: Client, part: Part, settings: SmartEmailingDelivery) -> R
         Invalid: SmartEmailing refuses contacts for a reason that is not theirs, such as a field that does not exist.
         VendorError: what SmartEmailing answered at last; the calls before stay settled.
     """
-    folder = part.folder / CALLS
-    waiting = changes(part, _settled_rows(folder))
+    folder = part.sending / CALLS
+    settled = _settled(folder)
+    waiting = changes(part, settled[-1]["end"] if settled else 0)
     while call := list(islice(waiting, settings.call_contacts)):
         claims.check(part)
         refused = send_call(client, call, settings)
         record = {"first": call[0].row, "end": call[-1].row + 1, "refused": refused}
-        write_json(folder / f"{call[0].row:09d}.json", record)
+        write_json(_path(folder, call[0].row), record)
+        settled.append(record)
         if refused:
             log.warning("%d of the %d contacts of an import were set aside.", len(refused), len(call))
-    return _refused(folder)
+    return [(int(row), str(reason)) for record in settled for row, reason in record["refused"]]
 
 
 def send_call(client: Client, call: Sequence[Change], settings: SmartEmailingDelivery) -> Refused:
@@ -82,11 +86,13 @@ def _send(client: Client, call: Sequence[Change], refused: Refused) -> None:
     refused += [(change.row, SKIPPED) for change in call if change.recipient.lower() not in written]
 
 
-def _settled_rows(folder: Path) -> int:
-    """How many changes earlier tries settled: calls go in order, so these are the first ones."""
-    return max((int(read_json(path)["end"]) for path in folder.glob("*.json")), default=0)
+def _path(folder: Path, row: int) -> Path:
+    return folder / f"{row:09d}.json"
 
 
-def _refused(folder: Path) -> Refused:
-    records = (read_json(path) for path in sorted(folder.glob("*.json")))
-    return [(int(row), str(reason)) for record in records for row, reason in record["refused"]]
+def _settled(folder: Path) -> list[dict[str, Any]]:
+    """The calls that earlier tries settled: each begins where the one before ended."""
+    found: list[dict[str, Any]] = []
+    while record := find_json(_path(folder, found[-1]["end"] if found else 0)):
+        found.append(record)
+    return found

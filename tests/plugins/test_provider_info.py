@@ -73,7 +73,7 @@ def test_the_form_offers_exactly_what_is_read(connection_type: str, read: Any) -
     assert Connection.extra_dejson.asked == set(TYPES[connection_type]["conn-fields"])
 
 
-def test_the_buttons_are_registered(manager: Any) -> None:
+def test_the_button_is_registered(manager: Any) -> None:
     links = get_provider_info()["extra-links"]
     assert set(links) <= set(manager.extra_links_class_names)
-    assert {import_string(path).name for path in links} == {"Result link", "Staged manifest"}
+    assert {import_string(path).name for path in links} == {"Result link"}

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -9,6 +10,7 @@ import pytest
 
 from klaviyo.client import Client
 from klaviyo.connections import Settings
+from tests.plugins.klaviyo import batches
 from vendor_http.retry import Retry
 from vendor_http.session import Timeouts
 
@@ -83,3 +85,19 @@ def say() -> Any:
     from types import SimpleNamespace
 
     return SimpleNamespace(page=page, rows=rows, answer=answer, key=KEY)
+
+
+@pytest.fixture
+def account(serve: Callable[..., str]) -> batches.Account:
+    return batches.Account(serve)
+
+
+@pytest.fixture
+def shop(staging: Path, tmp_path: Path, account: batches.Account, monkeypatch: pytest.MonkeyPatch) -> batches.Shop:
+    from vendor_http import retry
+
+    monkeypatch.setattr("klaviyo.batch.REST", 0.1)
+    monkeypatch.setattr("klaviyo.client.Pacer.before", lambda _: None)  # this account has no limits
+    monkeypatch.setattr(retry.Retry, "__init__", batches.impatient(retry.Retry.__init__))
+    (tmp_path / "publishers").mkdir()
+    return batches.Shop(staging, tmp_path / "publishers", account, monkeypatch)

@@ -150,3 +150,16 @@ def test_a_publisher_of_files_needs_no_window(tmp_path: Path, monkeypatch: pytes
     assert resolve("files", "transactions", context())["window"] is None
     with pytest.raises(ConfigError, match="publisher none: past_transactions is missing"):
         resolve("none", "transactions", context())
+
+
+def test_an_object_store_without_a_database_for_turns_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STAGING_URI", "s3://store@shop/newsletters")
+    monkeypatch.delenv("LEDGER_CONNECTION", raising=False)
+    with pytest.raises(ConfigError, match="STAGING_URI names an object store, so LEDGER_CONNECTION must name"):
+        resolve("demo", "audience", context())
+    monkeypatch.setenv("LEDGER_CONNECTION", "misspelt")
+    with pytest.raises(ConfigError, match="no Airflow connection 'misspelt'"):
+        resolve("demo", "audience", context())
+    monkeypatch.setenv("AIRFLOW_CONN_LEDGER", "postgres://nobody@127.0.0.1:1/none")
+    monkeypatch.setenv("LEDGER_CONNECTION", "ledger")
+    assert resolve("demo", "audience", context())["run"].startswith("s3://store@shop/newsletters/demo/audience/")

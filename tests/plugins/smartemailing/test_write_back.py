@@ -47,7 +47,7 @@ def test_calls_of_a_size_in_order(account: Any, client: Any, tmp_path: Path) -> 
     assert write_back(client, part, delivery(call_contacts=3)) == []
     assert len(account.values(21)) == 7
     assert len(account.requests()) == 3
-    assert len(list((part.folder / CALLS).iterdir())) == 3
+    assert len(list((part.sending / CALLS).iterdir())) == 3
 
 
 def test_a_retry_goes_on_after_what_is_settled(account: Any, client: Any, tmp_path: Path) -> None:

@@ -1,22 +1,21 @@
-"""One part's delivery in a process of its own: ``python writer.py URL FOLDER COUNT BATCH [CALLS SECONDS]``.
+"""One part's delivery in a process of its own, which may be killed in the middle of its calls."""
 
-With the last two it is killed so many seconds after so many calls began, wherever it is by then.
-"""
-
-import json
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import airflow.sdk.io  # noqa: F401  # for an object store; takes long
 import pyarrow as pa
 import pyarrow.parquet as pq
+import s3fs  # type: ignore[import-untyped]  # noqa: F401
 
 from include.deliveries import books, changes, claims, confirmed
 from include.deliveries.part import OWN, Part
+from include.objects import arrow
 from include.publishers.deliveries import SmartEmailingDelivery
+from include.staging import to_path
 from smartemailing.client import Client, Imported
 from smartemailing.connections import Settings
 from smartemailing.write_back import write_back
@@ -34,9 +33,9 @@ def part_of(root: Path, count: int, batch: str) -> Part:
     recon = root / batch / "recon"
     recipients = recon / "recipients" / "part-000.parquet"
     if not recipients.exists():
-        recipients.parent.mkdir(parents=True)
+        recipients.parent.mkdir(parents=True, exist_ok=True)
         rows = [{"auth_user_id": user, "recipient": email, "personalised": True} for user, email in people(count)]
-        pq.write_table(pa.Table.from_pylist(rows), recipients)
+        pq.write_table(pa.Table.from_pylist(rows), str(recipients), filesystem=arrow(recipients))
     return Part(root / batch / "part-000", root / "confirmed", recon, 0, 1, batch, batch)
 
 
@@ -61,10 +60,13 @@ def killed_after(client: Client, calls: int, seconds: float) -> None:
     client.import_contacts = counting  # type: ignore[method-assign]
 
 
-def main(url: str, root: Path, count: int, batch: str, *kill: str) -> None:
-    """Deliver the batch, or what is left of it, and print the figures."""
+def main(url: str, folder: str, count: int, batch: str, *kill: float) -> dict[str, int]:
+    """Deliver the batch, or what is left of it; gives the figures.
+
+    With ``kill`` (calls, seconds) this process is killed so many seconds after so many calls began.
+    """
     delivery = SmartEmailingDelivery(name="contacts", kind="smartemailing", fields={"a": int(FIELD)}, call_contacts=25)
-    part = part_of(root, count, batch)
+    part = part_of(to_path(folder), count, batch)
     claims.begin(part)
     changes.compare(part, wanted(count, batch))
     confirmed.doubt(part)
@@ -72,8 +74,4 @@ def main(url: str, root: Path, count: int, batch: str, *kill: str) -> None:
         if kill:
             killed_after(client, int(kill[0]), float(kill[1]))
         refused = write_back(client, part, delivery)
-    print(json.dumps(books.settle(part, refused)))  # noqa: T201
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])
+    return books.settle(part, refused)
