@@ -64,14 +64,21 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def facts() -> str:
-    """What the figures were measured on."""
+    """What the figures were measured on, and how they are to be read."""
+    return (
+        f"{machine('make bench')}\n"
+        "Ours and the peer's seconds are medians of interleaved runs in processes of their own; trust the ratios, not "
+        "the seconds."
+    )
+
+
+def machine(command: str) -> str:
+    """When and on what a command measured, as a sentence."""
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     return (
-        f"Measured {datetime.now(UTC):%Y-%m-%d} by `make bench` on {os.cpu_count()} cores ({_processor()}), "
-        f"{memory_gb:.0f} GB, {platform.system()}, Python {platform.python_version()}, {libraries}.\n"
-        "Ours and the peer's seconds are medians of interleaved runs in processes of their own; trust the ratios, not "
-        "the seconds."
+        f"Measured {datetime.now(UTC):%Y-%m-%d} by `{command}` on {os.cpu_count()} cores ({_processor()}), "
+        f"{memory_gb:.0f} GB, {platform.system()}, Python {platform.python_version()}, {libraries}."
     )
 
 

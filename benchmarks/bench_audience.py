@@ -86,7 +86,7 @@ def build(run: str) -> int:
     from include.publishers.audiences import Audience
 
     settings = Audience()
-    return int(build_audience(Path(run), settings, datetime(2026, 1, 1, tzinfo=UTC))["rows"])
+    return int(build_audience(Path(run), settings, datetime(2026, 1, 1, tzinfo=UTC), 1)["rows"])
 
 
 def loop(run: str) -> int:

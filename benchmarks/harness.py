@@ -45,11 +45,15 @@ class Case:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Median seconds, largest peak of resident memory (children included), and what the last repeat returned."""
+    """Median seconds, largest peak of resident memory (children included), and what the last repeat returned.
+
+    ``cpu_seconds``: median of the processor's, of the process and its children.
+    """
 
     seconds: float
     memory_mb: float
     result: Any
+    cpu_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ def measure(cases: Mapping[str, Case], repeats: int = 3) -> dict[str, Measuremen
             statistics.median(run["seconds"] for run in found),
             max(run["memory_mb"] for run in found),
             found[-1]["result"],
+            statistics.median(run["cpu_seconds"] for run in found),
         )
         for name, found in runs.items()
     }
@@ -137,10 +142,16 @@ def _child(target: str, arguments: str, *imports: str) -> None:
         import_module(name)
     module, function = target.split(":")
     call = getattr(import_module(module), function)
-    started = time.perf_counter()
+    started, before = time.perf_counter(), _cpu_seconds()
     result = call(**json.loads(arguments))
-    seconds = time.perf_counter() - started
-    print(json.dumps({"seconds": seconds, "memory_mb": _peak_mb(), "result": result}))
+    seconds, cpu = time.perf_counter() - started, _cpu_seconds() - before
+    print(json.dumps({"seconds": seconds, "cpu_seconds": cpu, "memory_mb": _peak_mb(), "result": result}))
+
+
+def _cpu_seconds() -> float:
+    """The processor's seconds of this process and of its children that have ended."""
+    both = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(used.ru_utime + used.ru_stime for used in both)
 
 
 def _peak_mb() -> float:
