@@ -3,9 +3,10 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do $
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo ui sandbox test lint bench requirements clean
+.PHONY: help install demo ui cluster sandbox test lint bench bench-scale requirements clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -26,11 +27,14 @@ demo: $(READY)  ## the main job: a real shop's year through real Airflow, a tabl
 ui: $(READY)  ## the demo's Airflow left running at a printed address, until Ctrl-C
 	@$(BIN)/python -m demo --ui
 
+cluster: $(READY)  ## the services of docker-compose.yaml as processes: Celery, two workers, Postgres, S3; until Ctrl-C
+	@$(BIN)/python -m cluster
+
 sandbox: $(READY)  ## Luigi's Box, Klaviyo, SmartEmailing and Advisable.ai, played on port 8090 (PORT=…, STATE=…)
 	@$(BIN)/python -m include.sandbox --port $(or $(PORT),8090) --state $(or $(STATE),build/sandbox)
 
 test: $(READY)  ## all tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)  ## ruff and mypy
 	@$(BIN)/ruff check .
@@ -40,10 +44,15 @@ lint: $(READY)  ## ruff and mypy
 bench: $(READY)  ## speed and memory: a table, and benchmarks/results.md
 	@$(BIN)/python -m benchmarks
 
-requirements: $(READY)  ## compile requirements.txt and requirements-dev.txt anew from pyproject.toml
+bench-scale: $(READY)  ## how time and memory grow with size: tables and plots in docs/scaling.md; half an hour
+	@$(BIN)/python -m benchmarks.scale
+
+requirements: $(READY)  ## compile requirements*.txt anew from pyproject.toml, the largest first
 	@$(BIN)/python -m pip install --quiet uv
-	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate --no-header pyproject.toml -o requirements.txt
-	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate --no-header --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+	@$(COMPILE) --upgrade --extra cluster --extra dev -o requirements-dev.txt
+	@rm -f requirements-cluster.txt requirements.txt
+	@$(COMPILE) -c requirements-dev.txt --extra cluster -o requirements-cluster.txt
+	@$(COMPILE) -c requirements-dev.txt -o requirements.txt
 
 clean:  ## remove .venv and everything that was built
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

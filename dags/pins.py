@@ -1,9 +1,10 @@
 """Pins: rows or lines → validated scopes → pin customizations at Luigi's Box; one DAG a publisher."""
 
-from airflow.sdk import Param, dag
+from airflow.sdk import dag
 
 from include.publishers.config import sound_publishers
 from include.publishers.models import Publisher
+from pipeline.forms import PINS
 from pipeline.pins import pins
 from pipeline.plan import plan
 from pipeline.schedules import START, TASK_DEFAULTS, timetable
@@ -22,42 +23,6 @@ Creates pin customizations from the publisher's query or files, or makes what is
   nothing while lines are rejected or refused.
 """
 
-FORM = {
-    "files": Param(
-        None,
-        type=["string", "null"],
-        title="Files",
-        description="URI of a file, or of many with * and ?, instead of the publisher's query or files: one scope a "
-        "line (.ndjson, .jsonl, .json, also .gz), or one pin a row (.csv, .parquet).",
-        section="Pins",
-    ),
-    "mode": Param(
-        None,
-        type=["string", "null"],
-        enum=[None, "create", "sync"],
-        title="Mode",
-        description="create: send all of them. sync: compare with what is there, and send the difference. Empty: as "
-        "the publisher's file says.",
-        section="Pins",
-    ),
-    "conflict_strategy": Param(
-        None,
-        type=["string", "null"],
-        enum=[None, "raise", "ignore", "override"],
-        title="Conflict strategy",
-        description="Of a scope that is there already: raise refuses it, ignore leaves the old one, override replaces "
-        "it. Empty: as the publisher's file says.",
-        section="Pins",
-    ),
-    "dry_run": Param(
-        False,
-        type="boolean",
-        title="Dry run",
-        description="Show what would change, and change nothing.",
-        section="Pins",
-    ),
-}
-
 
 def make(publisher: Publisher) -> None:
     """Wire the DAG of one publisher."""
@@ -69,7 +34,7 @@ def make(publisher: Publisher) -> None:
         catchup=False,
         max_active_runs=1,
         default_args=TASK_DEFAULTS,
-        params=FORM,
+        params=PINS,
         tags=["luigisbox", "pins", *publisher.tags],
         doc_md=DOC.format(name=publisher.name),
     )

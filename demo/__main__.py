@@ -75,9 +75,9 @@ def world(folder: Path, progress: Progress) -> Iterator[World]:
         profiles = klaviyo.fill(folder)
         other = _sandbox(stack, folder / "sandbox-klaviyo", klaviyo_port, klaviyo.TRACKER)
         progress.step(f"sandbox of a second tracker, and of Klaviyo with {profiles:,} profiles, at {other}")
-        connections = _connections(folder, sandbox_port) | klaviyo.connections(klaviyo_port)
-        connections |= senders.connection(sandbox_port)
-        settings = environment(folder / "airflow", airflow_port, folder / "staging", connections)
+        forms = connections(folder, sandbox_port) | klaviyo.connections(klaviyo_port)
+        forms |= senders.connection(sandbox_port)
+        settings = environment(folder / "airflow", airflow_port, folder / "staging", forms)
         prepare_database(folder / "airflow")
         log = folder / "airflow.log"
         standalone = stack.enter_context(started([sys.executable, "-m", "airflow", "standalone"], settings, log))
@@ -118,7 +118,8 @@ def _sandbox(stack: ExitStack, state: Path, port: int, tracker: str) -> str:
     return address
 
 
-def _connections(folder: Path, sandbox_port: int) -> dict[str, dict[str, Any]]:
+def connections(folder: Path, sandbox_port: int) -> dict[str, dict[str, Any]]:
+    """Airflow connections of the first publisher."""
     sandbox = {"host": "127.0.0.1", "schema": "http", "port": sandbox_port}
     return {
         "luigisbox_demo": {

@@ -22,6 +22,9 @@ DONE = {"success", "failed"}
 PATIENCE = 40
 """How often a call is tried while Airflow's database is locked, half a second apart."""
 
+UNANSWERED = 3
+"""How often a question without an answer is asked again."""
+
 SQLITE = {"timeout": 60}
 """How long, in seconds, Airflow's processes wait for each other's writes."""
 
@@ -60,7 +63,6 @@ def environment(home: Path, port: int, staging: Path, connections: dict[str, dic
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
-        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "STAGING_URI": staging.as_uri(),
     }
     return settings | {f"AIRFLOW_CONN_{name.upper()}": json.dumps(form) for name, form in connections.items()}
@@ -82,24 +84,34 @@ class Api:
         parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
         return all((health.get(part) or {}).get("status") == "healthy" for part in parts)
 
-    def log_in(self) -> None:
-        """Take a bearer token."""
-        answer = self.session.get(f"{self.url}/auth/token", timeout=30)
+    def log_in(self, user: str = "", password: str = "") -> None:
+        """Take a bearer token; without a user, from an Airflow to which everybody is an admin."""
+        method, form = ("POST", {"username": user, "password": password}) if user else ("GET", None)
+        answer = self.session.request(method, f"{self.url}/auth/token", json=form, timeout=30)
         answer.raise_for_status()
         self.session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
-    def call(self, method: str, path: str, **arguments: Any) -> Any:
-        """One call below ``/api/v2``; a 503, by which Airflow says that its SQLite is locked, is tried again.
+    def call(self, method: str, path: str, once: bool = False, **arguments: Any) -> Any:
+        """One call below ``/api/v2``.
+
+        A 503, by which Airflow says that its SQLite is locked, is tried again, and so is what got no answer: all but a
+        POST, and a POST that is done ``once`` however often it comes, since Airflow answers 409 to the next.
 
         Raises:
-            DemoError: Airflow answered with an error; the sentence has its words.
+            DemoError: Airflow answered with an error, whose words the sentence has, or not at all.
         """
-        for _ in range(PATIENCE):
-            answer = self.session.request(method, f"{self.url}/api/v2{path}", timeout=60, **arguments)
+        for tried in range(PATIENCE):
+            try:
+                answer = self.session.request(method, f"{self.url}/api/v2{path}", timeout=60, **arguments)
+            except (requests.ConnectionError, requests.Timeout) as error:
+                if (method == "POST" and not once) or tried == UNANSWERED:
+                    raise DemoError(f"no answer to {method} {path}: {error}") from None
+                time.sleep(1)
+                continue
             if answer.status_code != requests.codes.unavailable:
                 break
             time.sleep(0.5)
-        if not answer.ok:
+        if not answer.ok and not (once and tried and answer.status_code == requests.codes.conflict):
             raise DemoError(f"Airflow answered {answer.status_code} to {method} {path}: {answer.text[:500]}")
         return answer.json() if answer.content else None
 
@@ -133,7 +145,8 @@ class Api:
 
     def trigger(self, dag_id: str, run_id: str, conf: dict[str, Any]) -> None:
         """Start one run."""
-        self.call("POST", f"/dags/{dag_id}/dagRuns", json={"dag_run_id": run_id, "logical_date": None, "conf": conf})
+        run = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
+        self.call("POST", f"/dags/{dag_id}/dagRuns", once=True, json=run)
 
     def runs(self, dag_id: str) -> list[dict[str, Any]]:
         """All runs of a DAG."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -32,7 +33,8 @@ deliveries: [{name: feed, kind: feed}]
 """
 
 
-def test_audience_and_recommendations_come_from_klaviyo(tmp_path: Path) -> None:
+def test_audience_and_recommendations_come_from_klaviyo(tmp_path: Path, migrated_database: Path) -> None:
+    shutil.copyfile(migrated_database, tmp_path / "airflow.db")
     with running(tmp_path / "sandbox", klaviyo_burst=100_000, klaviyo_steady=1_000_000) as sandbox:
         fill_klaviyo(tmp_path / "sandbox", PROFILES)
         environment = _environment(tmp_path, sandbox.url)

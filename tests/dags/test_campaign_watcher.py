@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -54,7 +55,8 @@ def watch(home: Path, *wishes: dict[str, Any]) -> tuple[list[dict[str, Any]], st
     return json.loads(lines[0].removeprefix("RESULT ")), log
 
 
-def test_each_newsletter_starts_one_run_once(tmp_path: Path) -> None:
+def test_each_newsletter_starts_one_run_once(tmp_path: Path, migrated_database: Path) -> None:
+    shutil.copyfile(migrated_database, tmp_path / "airflow.db")
     sale, gone = newsletter("SALE"), newsletter("GONE", datetime.now(UTC) - timedelta(minutes=1))
     moved = newsletter("SALE", LATER + timedelta(hours=1))
     told = [each.announcement("shop") for each in (sale, sale, gone, newsletter("NEWS"), moved)]

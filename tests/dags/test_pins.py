@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -56,8 +57,11 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 @pytest.fixture(scope="module")
-def runs(sandbox: Running, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+def runs(
+    sandbox: Running, migrated_database: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, Any]]:
     home = tmp_path_factory.mktemp("airflow")
+    shutil.copyfile(migrated_database, home / "airflow.db")
     (home / "publishers").mkdir()
     (home / "publishers/shop.yaml").write_text(PUBLISHER)
     (home / "wanted.ndjson").write_text(line("tea", "lemon") + line("bread", "butter") + line("jam", "bread"))

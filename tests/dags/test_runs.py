@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -104,8 +105,11 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 @pytest.fixture(scope="module")
-def environment(shop: Path, sandbox: Running, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def environment(
+    shop: Path, sandbox: Running, migrated_database: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
     home = tmp_path_factory.mktemp("airflow")
+    shutil.copyfile(migrated_database, home / "airflow.db")
     (home / "publishers").mkdir()
     (home / "publishers" / "shop.yaml").write_text(PUBLISHER)
     history = [
@@ -181,8 +185,14 @@ def run(environment: dict[str, str], *wishes: dict[str, Any]) -> list[dict[str, 
 def runs(environment: dict[str, str]) -> dict[str, dict[str, Any]]:
     wishes = [
         {"dag": "past_transactions__shop", "logical_date": "2026-04-01T00:00:00+00:00"},
-        {"dag": "past_transactions__shop", "conf": {"window_start": "2026-01-01", "window_end": "2026-03-01"}},
-        {"dag": "past_transactions__shop", "conf": {"window_start": "2026-02-01", "window_end": "2026-04-01"}},
+        {
+            "dag": "past_transactions__shop",
+            "conf": {"window_start": "2026-01-01T00:00:00Z", "window_end": "2026-03-01T00:00:00Z"},
+        },
+        {
+            "dag": "past_transactions__shop",
+            "conf": {"window_start": "2026-02-01T00:00:00Z", "window_end": "2026-04-01T00:00:00Z"},
+        },
         {
             "dag": "past_transactions__shop",
             "conf": {**NO_WINDOW, "files": f"{environment['AIRFLOW_HOME']}/history-*.csv"},

@@ -123,7 +123,8 @@ def test_the_books_of_the_audiences(
             sql="demo_campaign_audience.sql" if campaign else None,
         )
         operator.execute({**context, "task": operator})
-    manifest = build_audience(tmp_path, load_publisher("demo").audience, datetime(2018, 1, 1, tzinfo=UTC))
+    settings, as_of = load_publisher("demo").audience, datetime(2018, 1, 1, tzinfo=UTC)
+    manifest = build_audience(tmp_path, settings, as_of, len(partitions))
     users = facts["campaign_audience" if campaign else "households"]
     signups = figures["signups"]
     assert manifest["books"] == {
