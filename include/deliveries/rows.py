@@ -19,7 +19,7 @@ from include.engine import open_engine
 from include.errors import BadInput
 from include.objects import arrow
 from include.recommendations import layout
-from include.staging import scratch
+from include.staging import local_copy, scratch
 
 SCHEMA = pa.schema(
     [
@@ -97,7 +97,7 @@ class PartRows:
 
 @contextmanager
 def open_part(batch: Path, recon: Path, part: int, types: list[str] | None) -> Iterator[PartRows]:
-    """Open a part, narrowed to the wanted types; out of core.
+    """Open a part, narrowed to the wanted types; out of core. Its files are read many times: a store gives them once.
 
     Raises:
         BadInput: the part is not there.
@@ -109,13 +109,18 @@ def open_part(batch: Path, recon: Path, part: int, types: list[str] | None) -> I
     for path in files.values():
         if not path.is_file():
             raise BadInput(f"{path}: not there; the step that writes it did not finish. Clear the steps before.")
-    with scratch(recon) as work, open_engine(work / "engine", data=batch) as database:
-        everything = database.read_parquet(str(files["own"]), file_row_number=True)
+    with (
+        local_copy(files["own"]) as own,
+        local_copy(files["everybody"]) as everybody,
+        scratch(recon) as work,
+        open_engine(work / "engine") as database,
+    ):
+        everything = database.read_parquet(str(own), file_row_number=True)
         wanted = duckdb.ConstantExpression(True)
         if types is not None:
             wanted = duckdb.ColumnExpression("recommendation_type").isin(*map(duckdb.ConstantExpression, types))
         everything.filter(wanted).create_view("own")
-        database.read_parquet(str(files["everybody"])).create_view("everybody")
+        database.read_parquet(str(everybody)).create_view("everybody")
         yield PartRows(database, _default_set(batch, types))
 
 
