@@ -28,6 +28,8 @@ from include.objects import ObjectPath, plugged
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 MANIFEST = "manifest.json"
 FILE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}"
+LEDGER_CONNECTION = "LEDGER_CONNECTION"
+"""The variable of the environment that names the Airflow connection of the ledger, where that is in Postgres."""
 
 
 class Ref(TypedDict):

@@ -12,6 +12,7 @@ from include.staging import utc_text
 _HOLDS = """
     EXISTS (SELECT 1 FROM @files f WHERE f.book = b.number AND f.state IN ('sending', 'confirmed', 'unknown'))
 """
+_MOVED, _WAS = "moved to ", ", was "
 _ONE_ACCOUNT = "/transactions"
 """Books that end so: purchases of one account at the vendor are in one of them, whatever the publisher's name."""
 
@@ -47,6 +48,22 @@ def mark(work: Work, book: str) -> Mark:
 def identity(work: Work) -> str:
     """The id that tells this ledger from all others."""
     return str(work.run("SELECT id FROM @identity").fetchone()[0])
+
+
+def own_identity(work: Work) -> str:
+    """The same, but of a ledger that was moved the one that it had."""
+    return identity(work).rpartition(_WAS)[2] if moved_to(work) else identity(work)
+
+
+def moved_to(work: Work) -> str:
+    """Where this ledger was moved; empty if it is here."""
+    now = identity(work)
+    return now.removeprefix(_MOVED).rpartition(_WAS)[0] if now.startswith(_MOVED) else ""
+
+
+def move_away(work: Work, where: str) -> None:
+    """Say that this ledger is elsewhere from now on: with another identity it fits no mark."""
+    work.run("UPDATE @identity SET id = ?", f"{_MOVED}{where}{_WAS}{own_identity(work)}")
 
 
 def bind(work: Work, book: str, wanted: str) -> None:

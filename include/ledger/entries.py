@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import pyarrow as pa
 
 from include.errors import NotReady, PipelineError
+from include.staging import LEDGER_CONNECTION
 
 State = Literal["prepared", "sending", "confirmed", "refused", "unknown"]
 STATES: tuple[State, ...] = ("prepared", "sending", "confirmed", "refused", "unknown")
@@ -146,10 +147,6 @@ class Overtaken(PipelineError):
 def units_of(book: str) -> str:
     """What people call the units of a book."""
     return {"transactions": "sessions", "interactions": "interactions"}.get(book.partition("/")[2], "units")
-
-
-LEDGER_CONNECTION = "LEDGER_CONNECTION"
-"""The variable of the environment that is set where the ledger is in Postgres."""
 
 
 def in_postgres() -> str:

@@ -27,6 +27,11 @@ class Reader:
         self._turns: dict[str, Callable[[], bool]] = {}
         self._attempts: dict[tuple[str, str], int] = {}
 
+    def moved_to(self) -> str:
+        """Where this ledger was moved; empty if it is here."""
+        with self._database.transaction(write=False) as work:
+            return books.moved_to(work)
+
     def compare(self, book: str, index: Path | pa.Table) -> Compared:
         """What is known of the units of an index, in bulk.
 

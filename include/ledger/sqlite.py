@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from include.ledger import books
 from include.ledger.database import SCHEMA, tables
 from include.ledger.entries import Busy, Unusable
 from include.ledger.index import columns
@@ -36,11 +37,18 @@ def sqlite_ledger(path: Path, wait_seconds: float = WAIT_SECONDS, marks: Path | 
 
 
 class SqliteDatabase:
-    """Transactions and the one-sender lock on a SQLite file."""
+    """Transactions and the one-sender lock on a SQLite file.
 
-    def __init__(self, path: Path, wait_seconds: float) -> None:
+    Args:
+        path: of the file.
+        wait_seconds: how long to wait for another process's transaction.
+        although_moved: write also into a file whose ledger was moved.
+    """
+
+    def __init__(self, path: Path, wait_seconds: float, *, although_moved: bool = False) -> None:
         self._path = path
         self._wait = wait_seconds
+        self._although_moved = although_moved
 
     @contextmanager
     def transaction(self, write: bool = True) -> Iterator["SqliteWork"]:
@@ -48,12 +56,22 @@ class SqliteDatabase:
         with self._words(), self._open() as database:
             database.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             try:
-                yield SqliteWork(database)
+                work = SqliteWork(database)
+                if write and not self._although_moved:
+                    self._check_not_moved(work)
+                yield work
                 database.execute("COMMIT")
             except BaseException:
                 with suppress(sqlite3.Error):  # a full disk has rolled back already
                     database.execute("ROLLBACK")
                 raise
+
+    def _check_not_moved(self, work: "SqliteWork") -> None:
+        if where := books.moved_to(work):
+            raise Unusable(
+                f"ledger {self._path}: was moved to {where}. The file is a backup: by it nothing is sent, settled or "
+                "changed any more. Is LEDGER_CONNECTION missing on this worker, or --database on this command line?"
+            )
 
     @contextmanager
     def one_sender(self, book: str, by: str, wait_seconds: float) -> Iterator[Callable[[], bool]]:

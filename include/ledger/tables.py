@@ -101,9 +101,9 @@ def history_table(changes: Sequence[Change]) -> str:
     return _aligned([["when", "state", "by", "why"], *lines], right=())
 
 
-def moved_table(moved: Sequence[Moved]) -> str:
+def moved_table(moved: Moved) -> str:
     """One line for each table of the ledger."""
-    return _aligned([["table", "rows moved"], *([each.table, f"{each.rows:,}"] for each in moved)])
+    return _aligned([["table", "rows moved"], *([table, f"{rows:,}"] for table, rows in moved.rows.items())])
 
 
 def _number(month: Month | None, what: str) -> str:

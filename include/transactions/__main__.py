@@ -22,15 +22,15 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from include.errors import ConfigError, PipelineError
 from include.ledger import FILE, Ledger, Unusable, postgres_ledger, sqlite_ledger
-from include.ledger.entries import LEDGER_CONNECTION
 from include.ledger.move import move
 from include.ledger.tables import book_text, files_table, history_table, moved_table
 from include.objects import ObjectPath
 from include.publishers.config import load_publisher
-from include.staging import staging_root
+from include.staging import LEDGER_CONNECTION, staging_root
 
 ROOMS = ("transactions", "interactions")
 SPARE_WEEKS = 4
@@ -57,14 +57,16 @@ def _about_a_book(options: argparse.Namespace) -> str:
     if options.run is not _accept:
         _check_book(ledger, book, options)
     text: str = options.run(ledger, book, options)
+    if where := ledger.moved_to():
+        return f"A BACKUP: this ledger was moved to {where}. What follows is what was known then.\n\n{text}"
     return text
 
 
 def _move(options: argparse.Namespace) -> str:
     moved = move(options.file, partial(_driver().connect, options.database), options.who)
     return (
-        f"{moved_table(moved)}\nThe ledger is in Postgres now. Set {LEDGER_CONNECTION} on every worker before anything "
-        f"is sent. {options.file} is a backup from now on; by it nothing is sent any more."
+        f"{moved_table(moved)}\nThe ledger is in {moved.where} now. Set {LEDGER_CONNECTION} on every worker before "
+        f"anything is sent. {options.file} is a backup from now on; by it nothing is sent any more."
     )
 
 
@@ -147,6 +149,25 @@ def _check_book(ledger: Ledger, book: str, options: argparse.Namespace) -> None:
         )
 
 
+def _address(text: str) -> str:
+    """Of a Postgres; what else it may be is not repeated, for it may hold a password.
+
+    Raises:
+        ArgumentTypeError: it is no URL with a host and a database.
+    """
+    try:
+        url = urlsplit(text)
+        whole = url.hostname and url.port != 0 and url.path.strip("/")  # ValueError: the port is no number
+        if whole and url.scheme in ("postgres", "postgresql") and url.netloc.count("@") < 2:
+            return text
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(
+        "it must be postgresql://user@host/name, not empty, nor JSON, nor another form; what is no letter or digit in "
+        "a password is written as %XX"
+    )
+
+
 def _ledger(database: str | None, *, new: bool) -> Ledger:
     if database:
         return postgres_ledger(partial(_driver().connect, database), marks=staging_root())
@@ -227,8 +248,8 @@ def _parser() -> argparse.ArgumentParser:
     what = "move the whole ledger, with all its books, from a SQLite file into an empty Postgres"
     moving = commands.add_parser("move", help=what, description=f"{what[0].upper()}{what[1:]}.")
     moving.add_argument("--from", dest="file", required=True, type=Path, metavar="FILE", help="…/ledger.sqlite")
-    moving.add_argument("--database", required=True, metavar="URL", help=_DATABASE)
-    moving.add_argument("--who", default=_user(), help="who moves it, for those who wait (default: %(default)s)")
+    moving.add_argument("--database", type=_address, required=True, metavar="URL", help=_DATABASE)
+    moving.add_argument("--who", default=_user(), help="who moves it; kept in the ledger (default: %(default)s)")
     return parser
 
 
@@ -243,7 +264,7 @@ def _command(
     command.set_defaults(run=run, asked=publisher)
     command.add_argument(f"--{publisher}", dest="publisher", required=True, help="name of the publisher in the ledger")
     command.add_argument("--room", choices=ROOMS, default="transactions", help="which book (default: %(default)s)")
-    command.add_argument("--database", metavar="URL", help=_DATABASE)
+    command.add_argument("--database", type=_address, metavar="URL", help=_DATABASE)
     return command
 
 

@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from include.errors import ConfigError
 from include.objects import ObjectPath
-from include.staging import staging_root
+from include.staging import LEDGER_CONNECTION, staging_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from include.ledger import Ledger
 
-LEDGER_CONNECTION = "LEDGER_CONNECTION"
-"""The variable of the environment that names the connection."""
 _HOW = (
     f"{LEDGER_CONNECTION} of the environment names the Airflow connection, of type postgres, of the ledger of what was "
     "sent; without it the ledger is a SQLite file in the staging store. Nothing was sent."
@@ -48,7 +46,9 @@ def connect(name: str) -> "Callable[[], Any]":
     try:
         connection = BaseHook.get_connection(name)
     except AirflowNotFoundException as error:
-        raise ConfigError(f"there is no Airflow connection {name!r}. {_HOW}") from error
+        raise ConfigError(
+            f"there is no Airflow connection {name!r}, or its JSON in the environment is not whole. {_HOW}"
+        ) from error
     if connection.conn_type != "postgres":
         raise ConfigError(f"the Airflow connection {name!r} is of type {connection.conn_type!r}. {_HOW}")
     if "cursor" in connection.extra_dejson:

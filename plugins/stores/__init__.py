@@ -37,8 +37,9 @@ def filesystem(scheme: str, connection: str | None) -> "AbstractFileSystem":
         except AirflowNotFoundException as error:
             raise StoreRefused(
                 f"{scheme}://{connection}@…: STAGING_URI (or the URI of a file) names the Airflow connection "
-                f"{connection!r}, and Airflow finds none of that name. Nothing was read or written there. Create the "
-                "connection, or correct the name before the @."
+                f"{connection!r}, and Airflow finds none of that name, or cannot read it. Nothing was read or written "
+                "there. Create the connection, correct the name before the @, or, if the connection is JSON in the "
+                "environment, see whether that is whole."
             ) from error
     try:
         store = get_fs(scheme, connection)
@@ -60,7 +61,8 @@ def turns_database() -> "Callable[[], Any]":
         ConfigError: ``LEDGER_CONNECTION`` is not set: without a database nothing holds off another machine; or it names
             no connection of type postgres.
     """
-    from ledgers import LEDGER_CONNECTION, connect
+    from include.staging import LEDGER_CONNECTION
+    from ledgers import connect
 
     connection = os.environ.get(LEDGER_CONNECTION)
     if not connection:

@@ -1,9 +1,12 @@
 """A ledger that goes from its file into Postgres: all that was known is known there, and the file sends no more."""
 
+import re
 import sqlite3
 from collections.abc import Callable
+from datetime import date
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +16,7 @@ from include.ledger import move as moving
 from include.ledger.move import move
 from include.transactions.__main__ import main
 from tests.include.ledger.conftest import DRIVERS, empty
-from tests.include.ledger.workers import BOOK, claim, index_of, open_ledger, sha256
+from tests.include.ledger.workers import BOOK, claim, index_of, note_of, open_ledger, sha256
 
 ACCOUNT = "1234-5678@https://live.luigisbox.tech"
 OTHER = "shop/interactions"
@@ -50,8 +53,9 @@ def test_all_that_was_known_is_known_there(
 ) -> None:
     monkeypatch.setattr(moving, "_USUAL", 300)
     before = [ask(ledger) for ask in _QUESTIONS]
-    moved = {each.table: each.rows for each in move(staging / FILE, connect, "me")}
-    assert moved == {"books": 2, "remarks": 1, "files": 4, "changes": 7, "months": 4, "held": 2, "units": 1007}
+    moved = move(staging / FILE, connect, "me")
+    assert re.fullmatch(r"database \w+, schema public, of Postgres at 127\.0\.0\.1:5432", moved.where)
+    assert moved.rows == {"books": 2, "remarks": 1, "files": 4, "changes": 7, "months": 4, "held": 2, "units": 1007}
     there = postgres_ledger(connect, marks=staging)
     assert [ask(there) for ask in _QUESTIONS] == before
     assert there.history(BOOK, sha256("a"))[-1].why == ODD
@@ -62,7 +66,9 @@ def test_all_that_was_known_is_known_there(
     there.settle(BOOK, sha256("d"), "prepared", "me", "it did not arrive")
     assert there.compare(BOOK, index_of(range(1010))).codes.to_pylist() == [1] * 1000 + [3] * 3 + [1] * 3 + [0] * 4
     there.forget_account(OTHER, "Jana", "another remark")
-    assert len(there.remarks(OTHER)) == 2
+    assert [each.by for each in there.remarks(OTHER)] == ["Jana", "me", "Jana"]
+    assert there.remarks(BOOK)[0].what == "moved into Postgres"
+    assert there.moved_to() == ""
 
 
 def _compared(ledger: Ledger) -> list[int]:
@@ -77,16 +83,128 @@ _QUESTIONS: tuple[Callable[[Ledger], object], ...] = (
     lambda ledger: ledger.entries(BOOK),
     lambda ledger: [ledger.history(BOOK, sha256(name)) for name in "abcd"],
     lambda ledger: ledger.account(BOOK),
-    lambda ledger: ledger.remarks(OTHER),
+    lambda ledger: [each.why for each in ledger.remarks(OTHER) if each.by == "Jana"],
 )
 
 
-def test_by_the_file_nothing_is_sent_any_more(ledger: Ledger, staging: Path, connect: Callable[[], object]) -> None:
-    move(staging / FILE, connect, "me")
-    with pytest.raises(Unusable, match="was written by another ledger"), ledger.one_sender(BOOK, account=ACCOUNT):
-        raise AssertionError
-    with pytest.raises(PipelineError, match="was moved into Postgres before"):
+def claim_anew(ledger: Ledger) -> None:
+    index = index_of(range(3))
+    ledger.claim("new/transactions", note_of(index, "late"), index, "me")
+
+
+MOVED = r"was moved to database \w+, schema public, .* is a backup: by it nothing is sent, settled or changed"
+_CHANGES: tuple[Callable[[Ledger], object], ...] = (
+    lambda ledger: claim(ledger, range(5), "x"),
+    claim_anew,
+    lambda ledger: ledger.recover(BOOK, "me"),
+    lambda ledger: ledger.settle(BOOK, sha256("b"), "prepared", "me", "it did not arrive"),
+    lambda ledger: ledger.settle_by_hand(BOOK, sha256("b"), "prepared", "me", "it did not arrive"),
+    lambda ledger: ledger.rename(BOOK, "other/transactions", "me", "another name"),
+    lambda ledger: ledger.accept(BOOK, "me", "because"),
+    lambda ledger: ledger.put_aside(BOOK, "me", "another account"),
+    lambda ledger: ledger.forget_account(BOOK, "me", "another spelling"),
+    lambda ledger: ledger.forget(BOOK, date(2030, 1, 1)),
+)
+
+
+def test_by_the_file_nothing_is_sent_or_changed_any_more(
+    ledger: Ledger, staging: Path, connect: Callable[[], object]
+) -> None:
+    before = [ask(ledger) for ask in _QUESTIONS]
+    where = move(staging / FILE, connect, "me").where
+    for book in (BOOK, "new/transactions"):
+        with pytest.raises(Unusable, match=MOVED), ledger.one_sender(book, account=ACCOUNT):
+            raise AssertionError
+    for change in _CHANGES:
+        with pytest.raises(Unusable, match=MOVED):
+            change(ledger)
+    assert [ask(ledger) for ask in _QUESTIONS] == before
+    assert ledger.moved_to() == where
+    with postgres_ledger(connect, marks=staging).one_sender(BOOK, account=ACCOUNT):
+        pass
+    with pytest.raises(Unusable, match=r"knows 4 file\(s\) already .* this very one, moved before\. Nothing more"):
         move(staging / FILE, connect, "me")
+
+
+def test_what_was_moved_to_the_wrong_place_is_moved_once_more(
+    ledger: Ledger, staging: Path, postgres: str, connect: Callable[[], object]
+) -> None:
+    before = [ask(ledger) for ask in _QUESTIONS]
+    move(staging / FILE, connect, "me")
+    empty(postgres)
+    move(staging / FILE, connect, "me")
+    there = postgres_ledger(connect, marks=staging)
+    assert [ask(there) for ask in _QUESTIONS] == before
+    with there.one_sender(BOOK, account=ACCOUNT):
+        pass
+
+
+@pytest.mark.parametrize("committed", [False, True])
+def test_a_postgres_that_does_not_confirm(
+    ledger: Ledger, staging: Path, connect: Callable[[], Any], committed: bool
+) -> None:
+    before = [ask(ledger) for ask in _QUESTIONS]
+
+    class Dying:
+        """A connection whose second commit (the first makes the tables) gets no answer."""
+
+        def __init__(self) -> None:
+            self.__dict__.update(real=connect(), commits=0)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.real, name)
+
+        def __setattr__(self, name: str, value: object) -> None:
+            setattr(self.real, name, value)
+
+        def commit(self) -> None:
+            self.__dict__["commits"] += 1
+            if self.commits > 1 and not committed:
+                self.real.rollback()
+            else:
+                self.real.commit()
+            if self.commits > 1:
+                raise self.real.OperationalError("server closed the connection unexpectedly")
+
+    dying: Any = Dying
+    with pytest.raises(PipelineError, match=r"did not confirm .*\(server closed .*Run the same command again"):
+        move(staging / FILE, dying, "me")
+    with pytest.raises(Unusable, match=MOVED), ledger.one_sender(BOOK, account=ACCOUNT):
+        raise AssertionError
+    if committed:
+        with pytest.raises(Unusable, match="this very one, moved before"):
+            move(staging / FILE, connect, "me")
+    else:
+        move(staging / FILE, connect, "me")
+    assert [ask(postgres_ledger(connect, marks=staging)) for ask in _QUESTIONS] == before
+
+
+def test_a_file_that_cannot_be_given_up_is_not_moved(
+    ledger: Ledger, staging: Path, connect: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(work: object, where: str) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(moving.books, "move_away", full)
+        with pytest.raises(Unusable, match=r"disk is full.*Nothing was changed"):
+            move(staging / FILE, connect, "me")
+    assert postgres_ledger(connect).books() == []
+    with ledger.one_sender(BOOK, account=ACCOUNT):
+        pass
+
+
+def test_a_book_that_begins_meanwhile_is_not_left_behind(
+    ledger: Ledger, staging: Path, connect: Callable[[], Any]
+) -> None:
+    def late() -> object:
+        claim_anew(sqlite_ledger(staging / FILE, marks=staging))
+        return connect()
+
+    with pytest.raises(Busy, match=r"another publisher begins to send right now\. Nothing was moved"):
+        move(staging / FILE, late, "me")
+    with ledger.one_sender(BOOK, account=ACCOUNT):
+        pass
 
 
 def test_a_copy_can_be_moved_to_rehearse(
@@ -153,6 +271,34 @@ def test_the_command(
     assert main(["move", "--from", str(staging / FILE), *where]) == 0
     shown = capsys.readouterr().out
     assert "units         1,007" in shown
+    assert re.search(r"The ledger is in database \w+, schema public, .* now\. Set LEDGER_CONNECTION", shown)
     assert "is a backup from now on" in shown
+    assert main(["ledger", "--publisher", "shop"]) == 0
+    assert "A BACKUP: this ledger was moved to database" in capsys.readouterr().out
+    assert main(["rename", "--from", "shop", "--to", "new", "--why", "a name"]) == 1
+    assert "is a backup: by it nothing is sent" in capsys.readouterr().err
     assert main(["ledger", "--publisher", "shop", *where]) == 0
     assert ACCOUNT in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        " ",
+        "mysql://root:secret@127.0.0.1/shop",
+        "postgresql+psycopg2://root:secret@127.0.0.1/shop",
+        '{"conn_type": "postgres", "password": "secret"}',
+        "host=127.0.0.1 password=secret",
+        "postgresql://root:secret@127.0.0.1",
+        "postgresql://root:sec/ret@127.0.0.1/shop",
+        "postgresql://root:sec@ret@127.0.0.1/shop",
+    ],
+)
+def test_an_address_that_is_none_is_not_repeated(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["move", "--from", "ledger.sqlite"], ["ledger", "--publisher", "shop"]):
+        with pytest.raises(SystemExit):
+            main([*command, "--database", address])
+        said = capsys.readouterr().err
+        assert "argument --database: it must be postgresql://user@host/name" in said
+        assert "sec" not in said.replace("second", "")
