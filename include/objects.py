@@ -75,7 +75,7 @@ class ObjectPath:
         Raises:
             ConfigError: it has a password, or no bucket.
         """
-        found = re.fullmatch(r"([a-z][a-z0-9+.-]*)://(?:([^@/:]*)@)?([^/@:]+)(/.*)?", uri)
+        found = re.fullmatch(r"([a-z][a-z0-9+.-]*)://(?:([^@/:]+)@)?([^/@:]+)(/.*)?", uri)
         if not found:
             shown = re.sub(r"//[^/]*@", "//…@", uri)
             raise ConfigError(f"staging: cannot use {shown}; an object store is scheme://connection@bucket/prefix")
@@ -265,6 +265,10 @@ def arrow(path: Path) -> Any:
 
     class Handler(FSSpecHandler):  # type: ignore[misc]
         """Says that an object is not there only if the store says so, not if it does not answer."""
+
+        def get_file_info(self, paths: list[str]) -> Any:
+            with words(", ".join(path + whose for path in paths)):
+                return super().get_file_info(paths)
 
         def open_input_file(self, path: str) -> Any:
             return PythonFile(Ahead(lambda: self.fs.open(path, "rb", cache_type="none"), path + whose), mode="r")

@@ -20,7 +20,7 @@ def test_the_connection_is_in_the_uri_only() -> None:
     assert (path.name, path.stem, path.suffix, path.parent.name) == ("c.json", "c", ".json", "b")
 
 
-@pytest.mark.parametrize("uri", ["s3://key:SECRET@shop/a", "s3:///a", "s3://"])
+@pytest.mark.parametrize("uri", ["s3://key:SECRET@shop/a", "s3:///a", "s3://", "s3://@shop/a"])
 def test_a_password_or_no_bucket_is_refused_and_not_repeated(uri: str) -> None:
     with pytest.raises(ConfigError, match="scheme://connection@bucket/prefix") as caught:
         ObjectPath.from_uri(uri)
@@ -91,8 +91,9 @@ def test_a_store_that_does_not_answer_has_not_said_no(s3_staging: Path, monkeypa
         s3_staging.exists,
         s3_staging.is_file,
         lambda: pq.read_metadata(str(s3_staging), filesystem=arrow(s3_staging)),
+        lambda: pq.read_table(str(s3_staging), filesystem=arrow(s3_staging)),
     ):
-        with pytest.raises(ConfigError, match="refuses"):
+        with pytest.raises(ConfigError, match=f"{s3_staging}: the object store refuses"):
             ask()
 
 
