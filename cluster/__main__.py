@@ -27,7 +27,7 @@ from cluster.services import POSTGRES_ADDRESS, drop_databases, empty_queue, fres
 from demo import klaviyo, senders, warehouse
 from demo.__main__ import DAGS, TODAY, World, connections, send_campaigns, send_history, send_the_rest
 from demo.airflow import Api, wait_until
-from demo.processes import DemoError
+from demo.processes import DemoError, undisturbed
 from demo.progress import Progress
 from include.staging import PROJECT_ROOT
 
@@ -176,9 +176,9 @@ def run(folder: Path, demo: bool, months: int, stay: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     values = settings()
     fresh_databases(DATABASES)
-    if values["BROKER_URL"] == BROKER:  # what waits in another one is not ours to remove
-        empty_queue(BROKER)
     try:
+        if values["BROKER_URL"] == BROKER:  # what waits in another one is not ours to remove
+            empty_queue(BROKER)
         with Cluster(read_compose(values), folder) as cluster:
             shop = prepare(cluster, progress)
             start_airflow(cluster, progress)
@@ -192,10 +192,11 @@ def run(folder: Path, demo: bool, months: int, stay: bool) -> None:
                 progress.step("Ctrl-C ends all of it")
                 watch(cluster)
     finally:
-        progress.step("everything is stopped")
-        drop_databases(DATABASES)
-        if values["BROKER_URL"] == BROKER:
-            empty_queue(BROKER)
+        with undisturbed():
+            progress.step("everything is stopped")
+            drop_databases(DATABASES)
+            if values["BROKER_URL"] == BROKER:
+                empty_queue(BROKER)
 
 
 def watch(cluster: Cluster) -> None:

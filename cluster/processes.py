@@ -19,7 +19,7 @@ from typing import Self
 
 from cluster.compose import Service
 from cluster.system import free_port, kill_tree, spawn, tail
-from demo.processes import DemoError
+from demo.processes import DemoError, undisturbed
 from include.staging import PROJECT_ROOT
 
 HOME = "/opt/airflow"
@@ -99,6 +99,10 @@ class Cluster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        with undisturbed():
+            self._stop()
+
+    def _stop(self) -> None:
         for one in reversed(self.running.values()):
             if one.process.poll() is None:
                 one.process.terminate()

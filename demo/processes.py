@@ -40,13 +40,21 @@ def started(command: Sequence[str], environment: Mapping[str, str], log: Path) -
         stop_group(process)
 
 
-def stop_group(process: subprocess.Popen[bytes]) -> None:
-    """Ask the process group to end, wait, then insist; a Ctrl-C meanwhile does not break it off."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """A Ctrl-C, or a wish that this process end, does not break the block off."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        _stop(process)
+        yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def stop_group(process: subprocess.Popen[bytes]) -> None:
+    """Ask the process group to end, wait, then insist."""
+    with undisturbed():
+        _stop(process)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -1,9 +1,11 @@
 """Services as processes: what a container would have, they have; and they end when they should."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -30,6 +32,8 @@ services:
     command: [bash, -c, 'trap "exit 0" TERM; echo "$$WEB $$DB $$SHOP"; sleep 600 & setsid sleep 601 & wait']
     environment: {WEB: http://web:8000/x, DB: "postgresql://u:p@postgres:5432/db", SHOP: /shop/list}
     volumes: [{type: bind, source: ./shop, target: /shop}, "data:/data"]
+  slow:
+    command: [bash, -c, 'trap "sleep 2; exit 0" TERM; touch "$$HOME/waits"; sleep 600 & wait']
   failing:
     command: [bash, -c, echo no luck; exit 3]
 configs:
@@ -139,6 +143,21 @@ def test_processes_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     else:
         child.kill()
         raise AssertionError("the child lives on")
+
+
+def test_a_second_interrupt_leaves_nothing_behind(cluster: Cluster) -> None:
+    wait = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    try:
+        with cluster:
+            slow = cluster.start("slow")
+            while not (slow.home / "waits").exists():
+                time.sleep(0.05)
+            wait.start()
+    except KeyboardInterrupt:
+        raise AssertionError("the end was broken off") from None
+    assert not wait.is_alive()
+    assert slow.process.poll() == 0
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 
 @pytest.mark.parametrize("name", ["airflow", "newsletters_x; DROP DATABASE y", ""])
