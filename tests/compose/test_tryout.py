@@ -72,7 +72,7 @@ def test_connections_lead_to_services_of_the_compose_file(shop: str) -> None:
 def test_the_parts_of_airflow_are_given_the_file_of_connections() -> None:
     for name, body in yaml.safe_load(FILE.read_text("utf-8"))["services"].items():
         asked = [each["path"] for each in body.get("env_file", [])]
-        others = name in ("postgres", "redis", "sandbox", "s3")
+        others = name in ("postgres", "redis", "flower", "sandbox", "s3")
         assert asked == ([] if others else ["${CONNECTIONS_FILE:-connections.env}"]), name
 
 
