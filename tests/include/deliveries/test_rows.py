@@ -56,6 +56,22 @@ def test_own_rows_then_the_default_set(tmp_path: Path) -> None:
     assert not list(recon.glob(".*"))
 
 
+def test_a_store_is_asked_for_each_file_once(tmp_path: Path, s3_staging: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (batch, recon), (there, so) = prepared(s3_staging), prepared(tmp_path)
+    fetched: list[str] = []
+    file = type(s3_staging.fs.open(str(batch / "manifest.json"), "rb"))  # type: ignore[attr-defined]
+    fetch = file._fetch_range
+
+    def counted(self: Any, start: int, end: int) -> Any:
+        fetched.append(Path(self.path).parent.name)
+        return fetch(self, start, end)
+
+    monkeypatch.setattr(file, "_fetch_range", counted)
+    asked = part_table(batch, recon, 0, None, use_default_set=True)
+    assert asked.equals(part_table(there, so, 0, None, use_default_set=True))
+    assert sorted(name for name in fetched if name != batch.name) == ["recipients", "recommendations"]
+
+
 def test_only_the_wanted_types(tmp_path: Path) -> None:
     batch, recon = prepared(tmp_path)
     assert told(part_table(batch, recon, 0, ["basket"], use_default_set=True)) == [
