@@ -58,7 +58,7 @@ def test_audience_and_recommendations_come_from_klaviyo(tmp_path: Path, migrated
 
 def _publish_after_the_first_look(home: Path, url: str) -> None:
     """Recommendations that are there before the first look would be taken for old ones."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240
     while not list(home.glob("staging/shop/samples/[!.]*.json")) and time.monotonic() < until:
         time.sleep(0.1)
     requests.post(f"{url}/_sandbox/klaviyo/publish", json={"types": {"mail-basket": 3}}, timeout=10).raise_for_status()
