@@ -8,6 +8,7 @@ from typing import Any
 from airflow.sdk import Asset, AssetWatcher, get_current_context, task
 
 from klaviyo.campaign_trigger import KlaviyoCampaignTrigger
+from luigisbox.assets import GROUP
 from newsletters.triggers import NEWSLETTERS, NewsletterTrigger
 from smartemailing.newsletters import SmartEmailingNewsletterTrigger
 
@@ -25,7 +26,7 @@ def watched_newsletters(publisher: str, kind: str) -> Asset:
     return Asset(
         name=f"newsletters_{publisher}",
         uri=f"x-luigisbox://{publisher}/newsletters",
-        group="luigisbox",
+        group=GROUP,
         watchers=[watcher],
     )
 
