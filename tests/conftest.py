@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -79,6 +80,15 @@ def s3_address() -> Iterator[str]:
 
     with s3_server() as address:
         yield address
+
+
+@pytest.fixture(scope="module")
+def faulty_s3(s3_address: str) -> Iterator[tuple[str, Any]]:
+    """A way to that server on which things break: its address, and the ``Faults`` that say what."""
+    from tests.object_faults import faulty
+
+    with faulty(s3_address) as found:
+        yield found
 
 
 @pytest.fixture

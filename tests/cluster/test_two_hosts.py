@@ -14,6 +14,7 @@ import pytest
 from tests.cluster import kills, outcome, shop
 from tests.cluster.alone import alone
 from tests.cluster.world import REDIS, WORKERS, world
+from tests.services import no_service
 
 HISTORY = shop.run(shop.HISTORY, "december", **shop.WINDOW)
 CAMPAIGN = shop.campaign(13)
@@ -35,8 +36,7 @@ def missing() -> str:
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     if reason := missing():
-        assert os.environ.get("REQUIRE_SERVICES") != "1", reason
-        pytest.skip(reason)
+        no_service(reason)
     folder = tmp_path_factory.mktemp("two-hosts")
     with alone(folder / "alone", [HISTORY, CAMPAIGN]) as one_machine, world(folder / "cluster") as running:
         running.start_run(HISTORY)

@@ -4,7 +4,7 @@ import asyncio
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +17,17 @@ from include.errors import ConfigError, StoreError
 from include.object_files import BLOCK_BYTES, JUMP_BYTES, Ahead
 from include.objects import ObjectPath, arrow
 from include.staging import copy_file, find_json, sha256_file, to_path, write_json
-from tests.object_faults import Faults, faulty
+from tests.object_faults import Faults
 from tests.object_store import BUCKET, connection
 
 BIG = bytes(range(256)) * (2 * BLOCK_BYTES // 256) + b"the end"
 Read = Callable[[Path], Any]
 
 
-@pytest.fixture(scope="module")
-def proxy(s3_address: str) -> Iterator[tuple[str, Faults]]:
-    with faulty(s3_address) as found:
-        yield found
-
-
 @pytest.fixture
-def faults(proxy: tuple[str, Faults], monkeypatch: pytest.MonkeyPatch) -> Faults:
+def faults(faulty_s3: tuple[str, Faults], monkeypatch: pytest.MonkeyPatch) -> Faults:
     """What breaks in the store that is reached by the connection ``broken``, which asks few times."""
-    address, told = proxy
+    address, told = faulty_s3
     told.forget()
     for name, value in connection(address, "broken", config_kwargs={"retries": {"max_attempts": 2}}).items():
         monkeypatch.setenv(name, value)

@@ -10,6 +10,7 @@ import pytest
 
 from include.ledger import Ledger
 from tests.include.ledger.workers import Place, open_ledger
+from tests.services import no_service
 
 SERVER = "host=127.0.0.1 port=5432 user=postgres connect_timeout=3"
 DRIVERS = ("psycopg", "psycopg2")
@@ -23,7 +24,7 @@ def postgres(request: pytest.FixtureRequest) -> Iterator[str]:
     try:
         connection = psycopg.connect(f"{SERVER} dbname=postgres", autocommit=True)
     except psycopg.OperationalError as error:
-        pytest.skip(f"no Postgres at 127.0.0.1:5432 for user postgres: {error}")
+        no_service(f"no Postgres at 127.0.0.1:5432 for user postgres: {error}")
     with connection:
         connection.execute(f"DROP DATABASE IF EXISTS {name}")
         connection.execute(f"CREATE DATABASE {name}")

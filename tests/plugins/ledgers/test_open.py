@@ -18,6 +18,7 @@ from include.ledger import FILE, FileNote, Unusable
 from include.ledger.entries import Unreachable
 from include.transactions.index import INDEX
 from ledgers import open_ledger
+from tests.services import no_service
 
 POSTGRES = os.environ.get("TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres")
 INDEX_OF_ONE = pa.table({"key": [16 * b"k"], "content": [1], "rows": [2], "bytes": [9], "day": [None]}, INDEX)
@@ -42,7 +43,7 @@ def database() -> Iterator[dict[str, Any]]:
     try:
         server = psycopg.connect(POSTGRES, autocommit=True, connect_timeout=2)
     except psycopg.OperationalError as error:
-        pytest.skip(f"no Postgres to test on at TEST_POSTGRES: {error}")
+        no_service(f"no Postgres to test on at TEST_POSTGRES: {error}")
     name = f"open_{random.SystemRandom().randrange(10**9)}"
     with closing(server):
         server.execute(f"CREATE DATABASE {name}")

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from tests.plugins.luigisbox.kill_driver import Driver, database_of_its_own, driver
+from tests.services import no_service
 
 POSTGRES = os.environ.get("TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres")
 SEED = int(os.environ.get("KILL_SEED", "11"))
@@ -31,7 +32,7 @@ def ledger_place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     try:
         psycopg.connect(POSTGRES, connect_timeout=2).close()
     except psycopg.OperationalError as error:
-        pytest.skip(f"no Postgres to test on at TEST_POSTGRES: {error}")
+        no_service(f"no Postgres to test on at TEST_POSTGRES: {error}")
     with database_of_its_own(POSTGRES) as url:
         yield url
 

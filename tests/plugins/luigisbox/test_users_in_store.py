@@ -21,7 +21,7 @@ from include.publishers.audiences import Audience, KlaviyoAudience
 from include.publishers.models import Guard
 from include.staging import copy_file, read_json, to_path
 from luigisbox.uploads import send_users
-from tests.object_faults import Faults, faulty
+from tests.object_faults import Faults
 from tests.object_store import connection, contents
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -99,16 +99,10 @@ def test_an_audience_below_an_object_store_is_that_below_a_folder(
     assert {f"query/chunks/users-0000{number}.json" for number in range(3)} < set(in_store[0])
 
 
-@pytest.fixture(scope="module")
-def proxy(s3_address: str) -> Iterator[tuple[str, Faults]]:
-    with faulty(s3_address) as found:
-        yield found
-
-
 @pytest.fixture
-def faults(proxy: tuple[str, Faults], monkeypatch: pytest.MonkeyPatch) -> Faults:
+def faults(faulty_s3: tuple[str, Faults], monkeypatch: pytest.MonkeyPatch) -> Faults:
     """What breaks in the store that is reached by the connection ``faulty``."""
-    address, told = proxy
+    address, told = faulty_s3
     told.forget()
     for variable, value in connection(address, "faulty").items():
         monkeypatch.setenv(variable, value)

@@ -7,10 +7,12 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 import yaml
+
+from tests.services import no_service
 
 POSTGRES = {
     "host": os.environ.get("TEST_POSTGRES_HOST", "127.0.0.1"),
@@ -26,12 +28,6 @@ MARIADB = {
     "password": os.environ.get("TEST_MARIADB_PASSWORD", ""),
 }
 Writer = Callable[..., None]
-
-
-def no_service(what: str) -> NoReturn:
-    """Skip, or fail where all services must be there."""
-    (pytest.fail if os.environ.get("REQUIRE_SERVICES") == "1" else pytest.skip)(what)
-    raise AssertionError
 
 
 @pytest.fixture
